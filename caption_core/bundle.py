@@ -1,0 +1,246 @@
+"""A captioner on disk: a folder with a JSON manifest, vocabulary, weights, checksums and a model card.
+
+Nothing in a bundle is executable and nothing is a pickle. Every file is named by the manifest with its SHA-256.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+
+from caption_core.errors import BundleError, UsageError
+from caption_core.model_card import render_model_card
+from caption_core.search import SearchSettings
+
+MANIFEST = "manifest.json"
+VOCABULARY = "vocabulary.txt"
+MODEL_CARD = "MODEL_CARD.md"
+SCHEMA_VERSION = 1
+
+# A bundle's files lie flat in its folder: a name with a separator could lead out of it.
+_FileName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
+_Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+_Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,79}$")]
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Preprocessing(_Record):
+    """How an image becomes the encoder's input: resized as a whole (aspect ratio not kept), RGB, 0 to 255."""
+
+    height: Annotated[int, Field(ge=1, le=4096)]
+    width: Annotated[int, Field(ge=1, le=4096)]
+    resize: Literal["stretch"] = "stretch"
+    interpolation: Literal["bilinear"] = "bilinear"
+    # pixel * scale + offset; computed inside the encoder's graph, recorded here for the reader.
+    scale: float
+    offset: float
+
+
+class Search(_Record):
+    """Search defaults of the captioner (see `SearchSettings`)."""
+
+    beam_width: int
+    max_tokens: int
+    length_penalty: float
+
+    def settings(self) -> SearchSettings:
+        """As validated settings."""
+        return SearchSettings(self.beam_width, self.max_tokens, self.length_penalty)
+
+
+class Architecture(_Record):
+    """Names and sizes from which the graph can be rebuilt."""
+
+    encoder: str
+    decoder: Literal["soft_attention"]
+    decoder_config: dict[str, int | float]
+
+
+class Provenance(_Record):
+    """Where the captioner comes from."""
+
+    trained_on: str
+    encoder_weights: str
+    command: str
+    seed: int
+    parent: str | None = None
+    steps: tuple[str, ...] = ()
+    versions: dict[str, str] = {}
+    notes: dict[str, str] = {}
+
+
+class Manifest(_Record):
+    """What a bundle says of itself."""
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    name: _Name
+    runtime: Literal["tensorflow", "litert"]
+    architecture: Architecture
+    preprocessing: Preprocessing
+    search: Search
+    provenance: Provenance
+    # Protocol ("flickr8k test, beam 3, ...") to metric name to score, as measured.
+    metrics: dict[str, dict[str, float]] = {}
+    files: dict[_FileName, _Digest]
+
+
+class Bundle:
+    """A verified bundle.
+
+    Args:
+        folder: where it is.
+        manifest: its parsed manifest.
+        digest: SHA-256 of what determines its captions: everything in the manifest but scores and notes.
+    """
+
+    def __init__(self, folder: Path, manifest: Manifest, digest: str) -> None:
+        self.folder, self.manifest, self.digest = folder, manifest, digest
+
+    @property
+    def model_id(self) -> str:
+        """Name and digest, as written beside every caption."""
+        return f"{self.manifest.name}@{self.digest[:12]}"
+
+    def path(self, name: str) -> Path:
+        """Path of one of the bundle's files.
+
+        Raises:
+            BundleError: the manifest doesn't name it.
+        """
+        if name not in self.manifest.files:
+            raise BundleError(f"{self.folder}: the manifest names no file {name}")
+        return self.folder / name
+
+    def num_bytes(self) -> int:
+        """Size of the whole folder's named files and the manifest, in bytes."""
+        return sum((self.folder / name).stat().st_size for name in (*self.manifest.files, MANIFEST))
+
+
+def open_bundle(folder: Path) -> Bundle:
+    """Read a bundle's manifest and check every file it names against its SHA-256.
+
+    Raises:
+        BundleError: the folder is no bundle, has another schema version, or a file is missing or altered.
+    """
+    path = folder / MANIFEST
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise BundleError(f"{folder}: no bundle here ({MANIFEST} is missing)") from error
+    except (OSError, ValueError) as error:
+        raise BundleError(f"{path}: not a bundle's manifest: {error}") from error
+    manifest = _parse(path, document)
+    for name, digest in manifest.files.items():
+        _check(folder / name, digest)
+    return Bundle(folder, manifest, _digest(manifest))
+
+
+def _parse(path: Path, document: Any) -> Manifest:
+    version = document.get("schema_version") if isinstance(document, dict) else None
+    if version != SCHEMA_VERSION:
+        raise BundleError(f"{path}: schema version {version}; this program reads version {SCHEMA_VERSION}")
+    try:
+        return Manifest.model_validate(document)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise BundleError(f"{path}: {where}: {first['msg']}") from error
+
+
+def _check(path: Path, expected: str) -> None:
+    try:
+        found = file_digest(path)
+    except OSError as error:
+        raise BundleError(f"{path}: a file of the bundle can't be read: {error.strerror}") from error
+    if found != expected:
+        raise BundleError(f"{path}: altered or incomplete: its SHA-256 is not the manifest's")
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file's bytes, in hexadecimal."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _digest(manifest: Manifest) -> str:
+    document = manifest.model_dump(mode="json", exclude={"metrics", "provenance"})
+    # The model card holds scores, and may be corrected without changing any caption.
+    document["files"].pop(MODEL_CARD, None)
+    return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
+
+
+def write_bundle(folder: Path, manifest: Mapping[str, Any], files: Mapping[str, Path | bytes]) -> Bundle:
+    """Write a bundle whole or not at all.
+
+    Args:
+        folder: the bundle's folder; an older bundle there is replaced.
+        manifest: the manifest's fields but `files`, which is computed here.
+        files: content by file name, as bytes or as a path to copy.
+
+    Raises:
+        UsageError: the folder exists and is no bundle; nothing in it is touched.
+        BundleError: the manifest's fields are not valid.
+    """
+    if folder.exists() and any(folder.iterdir()) and not (folder / MANIFEST).is_file():
+        raise UsageError(f"{folder}: exists and is not a bundle; it will not be replaced")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    try:
+        for name, content in files.items():
+            _write(temporary / name, content)
+        digests = {name: file_digest(temporary / name) for name in sorted(files)}
+        parsed = _parse(folder / MANIFEST, {"schema_version": SCHEMA_VERSION, **manifest, "files": digests})
+        text = json.dumps(parsed.model_dump(mode="json"), indent=2, ensure_ascii=False)
+        (temporary / MANIFEST).write_text(text + "\n", encoding="utf-8")
+        temporary.chmod(0o755)
+        _replace(temporary, folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return open_bundle(folder)
+
+
+def record_metrics(folder: Path, protocol: str, scores: Mapping[str, float]) -> Bundle:
+    """Add measured scores to a bundle's manifest and model card; its digest stays as it is.
+
+    Args:
+        folder: the bundle.
+        protocol: what was measured and how, e.g. "Flickr8k test, beam 3"; replaces an entry of that name.
+        scores: metric name to score.
+    """
+    bundle = open_bundle(folder)
+    fields = bundle.manifest.model_dump(mode="json", exclude={"files", "schema_version"})
+    fields["metrics"][protocol] = dict(scores)
+    files: dict[str, Path | bytes] = {name: folder / name for name in bundle.manifest.files}
+    return write_bundle(folder, fields, {**files, MODEL_CARD: render_model_card(fields).encode()})
+
+
+def _write(path: Path, content: Path | bytes) -> None:
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    else:
+        shutil.copyfile(content, path)
+
+
+def _replace(new: Path, folder: Path) -> None:
+    """Move a finished folder into place; a folder can't be replaced in one step, so the old one steps aside first."""
+    if not folder.exists():
+        os.replace(new, folder)
+        return
+    aside = new.with_name(new.name + "-old")
+    os.replace(folder, aside)
+    os.replace(new, folder)
+    shutil.rmtree(aside)

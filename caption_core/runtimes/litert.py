@@ -1,0 +1,81 @@
+"""The LiteRT runtime: compressed bundles, on CPU, without TensorFlow."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from ai_edge_litert.interpreter import Interpreter
+from numpy.typing import NDArray
+
+from caption_core.bundle import Bundle
+from caption_core.errors import BundleError
+from caption_core.search import State, Step
+
+ENCODER, DECODER_START, DECODER_STEP = "encoder.tflite", "decoder_start.tflite", "decoder_step.tflite"
+
+# The encoder runs this many images at a time: a convolution net gains nothing from more, and its memory stays small.
+_ENCODER_BATCH = 8
+
+Arrays = dict[str, NDArray[np.generic]]
+
+
+class LiteRTRuntime:
+    """Runs a compressed bundle (see `Runtime`). Not thread-safe.
+
+    Args:
+        bundle: a bundle of the 'litert' kind.
+        threads: threads of an interpreter.
+    """
+
+    def __init__(self, bundle: Bundle, *, threads: int) -> None:
+        self._encoder = _Graph(bundle.path(ENCODER), threads)
+        self._start = _Graph(bundle.path(DECODER_START), threads)
+        self._step = _Graph(bundle.path(DECODER_STEP), threads)
+
+    def encode(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """See `Runtime.encode`."""
+        chunks = [images[i : i + _ENCODER_BATCH] for i in range(0, len(images), _ENCODER_BATCH)]
+        return np.concatenate([self._encoder(pixels=chunk)["features"] for chunk in chunks])
+
+    def start(self, features: NDArray[np.float32]) -> tuple[State, Step]:
+        """See `Runtime.start`."""
+        first = self._start(features=features)
+        keys, values = first["keys"], first["values"]
+
+        def step(tokens: NDArray[np.int32], state: State) -> tuple[NDArray[np.float32], State]:
+            out = self._step(tokens=tokens, h=state[0], c=state[1], keys=keys, values=values)
+            return out["logits"], (out["next_h"], out["next_c"])
+
+        return (first["h"], first["c"]), step
+
+
+class _Graph:
+    """One LiteRT graph with named inputs and outputs; follows its inputs' batch sizes."""
+
+    def __init__(self, path: Path, threads: int) -> None:
+        try:
+            self._interpreter = Interpreter(model_path=str(path), num_threads=threads)
+            signature = self._interpreter.get_signature_list()["serving_default"]
+        except (ValueError, RuntimeError, KeyError) as error:
+            raise BundleError(f"{path}: not a LiteRT graph of a captioner: {error}") from error
+        runner = self._interpreter.get_signature_runner("serving_default")
+        self._inputs = {name: detail["index"] for name, detail in runner.get_input_details().items()}
+        self._outputs = {name: detail["index"] for name, detail in runner.get_output_details().items()}
+        self._shapes: dict[str, tuple[int, ...]] = {}
+        del signature
+
+    def __call__(self, **inputs: NDArray[np.generic]) -> Arrays:
+        shapes = {name: array.shape for name, array in inputs.items()}
+        if shapes != self._shapes:
+            self._resize(shapes)
+        for name, array in inputs.items():
+            self._interpreter.set_tensor(self._inputs[name], np.ascontiguousarray(array))
+        self._interpreter.invoke()
+        return {name: self._interpreter.get_tensor(index) for name, index in self._outputs.items()}
+
+    def _resize(self, shapes: dict[str, tuple[int, ...]]) -> None:
+        for name, shape in shapes.items():
+            self._interpreter.resize_tensor_input(self._inputs[name], shape)
+        self._interpreter.allocate_tensors()
+        self._shapes = shapes

@@ -1,0 +1,200 @@
+"""Greedy and beam search over a decoder's step, in NumPy, outside the model's graph.
+
+Shapes: B images, K beams, V tokens, T tokens of the longest caption. No Python loop runs over images or beams.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from caption_core.errors import UsageError
+from caption_core.vocabulary import END, PAD, START, UNKNOWN
+
+State = tuple[NDArray[np.float32], ...]
+"""Recurrent arrays, each [B, K, ...]; the search reorders them along axis 1."""
+
+Step = Callable[[NDArray[np.int32], State], tuple[NDArray[np.float32], State]]
+"""(previous tokens int32 [B, K], state) to (logits float32 [B, K, V], next state)."""
+
+_NEVER_EMITTED = (PAD, START, UNKNOWN)
+_IMPOSSIBLE = np.float32(-np.inf)
+
+
+@dataclass(frozen=True, slots=True)
+class SearchSettings:
+    """How captions are searched for.
+
+    Attributes:
+        beam_width: hypotheses kept an image; 1 is greedy search.
+        max_tokens: longest caption in words, the end token not counted.
+        length_penalty: alpha in score = log p / length^alpha (Wu et al. 2016, arXiv 1609.08144, without their
+            constant), the end token counted in both; 0 ranks by plain log probability, which favours short captions.
+    """
+
+    beam_width: int = 3
+    max_tokens: int = 20
+    length_penalty: float = 0.7
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.beam_width <= 64:
+            raise UsageError(f"beam width must lie between 1 and 64, not {self.beam_width}")
+        if not 1 <= self.max_tokens <= 200:
+            raise UsageError(f"max tokens must lie between 1 and 200, not {self.max_tokens}")
+        if not 0.0 <= self.length_penalty <= 5.0:
+            raise UsageError(f"length penalty must lie between 0 and 5, not {self.length_penalty}")
+
+
+@dataclass(frozen=True, slots=True)
+class Hypotheses:
+    """Finished captions of a batch, best first.
+
+    Attributes:
+        tokens: int32 [B, K, T]; padding from the end token on.
+        lengths: int32 [B, K], words a caption.
+        scores: float32 [B, K], length-normalized log probability in nats; -inf where fewer than K captions finished.
+    """
+
+    tokens: NDArray[np.int32]
+    lengths: NDArray[np.int32]
+    scores: NDArray[np.float32]
+
+
+def search(step: Step, state: State, settings: SearchSettings) -> Hypotheses:
+    """Decode a batch.
+
+    Args:
+        step: the decoder's step.
+        state: the decoder's first state, each array [B, 1, ...].
+        settings: a beam width of 1 runs greedy search.
+    """
+    if settings.beam_width == 1:
+        return _greedy(step, state, settings)
+    return _BeamSearch(step, state, settings).run()
+
+
+def _log_probabilities(logits: NDArray[np.float32], position: int, settings: SearchSettings) -> NDArray[np.float32]:
+    """Log softmax of logits [B, K, V], with the tokens that must not stand at `position` at -inf.
+
+    A caption has at least one word, and after `max_tokens` words only the end token may follow.
+    """
+    shifted = logits - logits.max(axis=-1, keepdims=True)
+    log_p = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+    if position == settings.max_tokens:
+        ends = log_p[..., END].copy()
+        log_p[:] = _IMPOSSIBLE
+        log_p[..., END] = ends
+        return log_p
+    log_p[..., _NEVER_EMITTED] = _IMPOSSIBLE
+    if position == 0:
+        log_p[..., END] = _IMPOSSIBLE
+    return log_p
+
+
+def _greedy(step: Step, state: State, settings: SearchSettings) -> Hypotheses:
+    batch = state[0].shape[0]
+    tokens = np.full((batch, settings.max_tokens + 1), PAD, np.int32)
+    lengths = np.zeros(batch, np.int32)
+    log_p = np.zeros(batch, np.float32)
+    open_rows = np.ones(batch, bool)
+    previous = np.full((batch, 1), START, np.int32)
+    for position in range(settings.max_tokens + 1):
+        if not open_rows.any():
+            break
+        logits, state = step(previous, state)
+        choices = _log_probabilities(logits, position, settings)[:, 0]  # [B, V]
+        best = choices.argmax(axis=-1).astype(np.int32)
+        log_p[open_rows] += np.take_along_axis(choices, best[:, None], -1)[open_rows, 0]
+        open_rows &= best != END
+        tokens[open_rows, position] = best[open_rows]
+        lengths[open_rows] += 1
+        previous[:, 0] = best
+    scores = log_p / np.maximum(lengths + 1, 1).astype(np.float32) ** np.float32(settings.length_penalty)
+    return Hypotheses(tokens[:, None, : settings.max_tokens], lengths[:, None], scores[:, None].astype(np.float32))
+
+
+class _BeamSearch:
+    """One batch's search. Live hypotheses extend; finished ones wait in a pool of the K best an image.
+
+    Each step looks at the 2K best continuations, so that K live ones remain even if K of them end. An image is done
+    when no live hypothesis can beat the best score of its pool any more: stopping there never changes the caption.
+    """
+
+    def __init__(self, step: Step, state: State, settings: SearchSettings) -> None:
+        self.step, self.settings = step, settings
+        self.batch, self.width = state[0].shape[0], settings.beam_width
+        self.state: State = tuple(np.repeat(array, self.width, axis=1) for array in state)
+        shape = (self.batch, self.width)
+        self.live_tokens = np.full((*shape, settings.max_tokens + 1), PAD, np.int32)
+        # Only one beam is live at first: K equal ones would stay equal.
+        self.live_log_p = np.full(shape, _IMPOSSIBLE, np.float32)
+        self.live_log_p[:, 0] = 0.0
+        self.done_tokens = self.live_tokens.copy()
+        self.done_lengths = np.zeros(shape, np.int32)
+        self.done_scores = np.full(shape, _IMPOSSIBLE, np.float32)
+        self.previous = np.full(shape, START, np.int32)
+
+    def run(self) -> Hypotheses:
+        for position in range(self.settings.max_tokens + 1):
+            logits, self.state = self.step(self.previous, self.state)
+            log_p, parents, words = self._best_continuations(logits, position)
+            self._finish(log_p, parents, words, position)
+            self._extend(log_p, parents, words, position)
+            if self._finished():
+                break
+        return Hypotheses(self.done_tokens[:, :, : self.settings.max_tokens], self.done_lengths, self.done_scores)
+
+    def _best_continuations(
+        self, logits: NDArray[np.float32], position: int
+    ) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.int32]]:
+        """The 2K best (log probability, parent beam, word), each [B, 2K], best first."""
+        total = _log_probabilities(logits, position, self.settings) + self.live_log_p[:, :, None]
+        vocabulary = total.shape[-1]
+        flat = total.reshape(self.batch, -1)
+        count = min(2 * self.width, flat.shape[1])
+        top = np.argpartition(flat, -count, axis=-1)[:, -count:]
+        top_log_p = np.take_along_axis(flat, top, -1)
+        # Ties go to the lower index, so that a caption does not depend on its batch.
+        order = np.lexsort((top, -top_log_p), axis=-1)
+        top = np.take_along_axis(top, order, -1)
+        log_p = np.take_along_axis(top_log_p, order, -1)
+        return log_p, top // vocabulary, (top % vocabulary).astype(np.int32)
+
+    def _finish(
+        self, log_p: NDArray[np.float32], parents: NDArray[np.int64], words: NDArray[np.int32], position: int
+    ) -> None:
+        """Move continuations that end into the pool, and keep its K best."""
+        scores = np.where(words == END, log_p / self._norm(position + 1), _IMPOSSIBLE)
+        tokens = np.take_along_axis(self.live_tokens, parents[:, :, None], 1)
+        scores = np.concatenate((self.done_scores, scores), axis=1)
+        tokens = np.concatenate((self.done_tokens, tokens), axis=1)
+        lengths = np.concatenate((self.done_lengths, np.full(parents.shape, position, np.int32)), axis=1)
+        best = np.argsort(-scores, axis=1, kind="stable")[:, : self.width]
+        self.done_scores = np.take_along_axis(scores, best, 1).astype(np.float32)
+        self.done_tokens = np.take_along_axis(tokens, best[:, :, None], 1)
+        self.done_lengths = np.take_along_axis(lengths, best, 1)
+
+    def _extend(
+        self, log_p: NDArray[np.float32], parents: NDArray[np.int64], words: NDArray[np.int32], position: int
+    ) -> None:
+        """Keep the K best continuations that go on, and bring the decoder's state into their order."""
+        log_p = np.where(words == END, _IMPOSSIBLE, log_p)
+        best = np.argsort(-log_p, axis=1, kind="stable")[:, : self.width]
+        self.live_log_p = np.take_along_axis(log_p, best, 1)
+        parents = np.take_along_axis(parents, best, 1)
+        self.previous = np.take_along_axis(words, best, 1)
+        self.live_tokens = np.take_along_axis(self.live_tokens, parents[:, :, None], 1)
+        self.live_tokens[:, :, position] = self.previous
+        rows = np.arange(self.batch)[:, None]
+        self.state = tuple(array[rows, parents] for array in self.state)
+
+    def _finished(self) -> bool:
+        # Log probabilities only fall, and the longest norm divides most: the best a live hypothesis can still reach.
+        reachable = self.live_log_p[:, 0] / self._norm(self.settings.max_tokens + 1)
+        return bool(np.all(reachable <= self.done_scores[:, 0]))
+
+    def _norm(self, length: int) -> np.float32:
+        return np.float32(length**self.settings.length_penalty)

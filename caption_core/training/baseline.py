@@ -1,0 +1,71 @@
+"""Trained weights to a float bundle for the TensorFlow runtime."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from caption_core.bundle import MODEL_CARD, VOCABULARY, Bundle, write_bundle
+from caption_core.model_card import render_model_card
+from caption_core.models.encoders import ENCODERS
+from caption_core.models.soft_attention import SoftAttentionConfig
+from caption_core.models.weights import load_weights
+from caption_core.runtimes.tensorflow import WEIGHTS
+from caption_core.search import SearchSettings
+from caption_core.training.config import TrainConfig
+from caption_core.vocabulary import Vocabulary
+
+
+def write_baseline(
+    config: TrainConfig, vocabulary: Vocabulary, weights: Path, history: list[dict[str, Any]], *, command: str
+) -> Bundle:
+    """Write the float bundle of a finished run, `OUTPUT/bundle`.
+
+    Args:
+        config: the run.
+        vocabulary: the training captions' vocabulary.
+        weights: the run's best weights, a safetensors file.
+        history: one entry an epoch; the best epoch's dev scores go into the manifest.
+        command: the command line that trained, for the provenance.
+    """
+    channels = load_weights(weights)["decoder/feature_projection/kernel"].shape[0]
+    architecture = ENCODERS[config.encoder]
+    decoder = SoftAttentionConfig(len(vocabulary), channels, **asdict(config.decoder))
+    height, width = architecture.image_size
+    manifest = {
+        "name": config.name,
+        "runtime": "tensorflow",
+        "architecture": {"encoder": config.encoder, "decoder": "soft_attention", "decoder_config": asdict(decoder)},
+        "preprocessing": {
+            "height": height,
+            "width": width,
+            "scale": architecture.scale,
+            "offset": architecture.offset,
+        },
+        "search": asdict(SearchSettings(max_tokens=config.data.max_tokens)),
+        "provenance": {
+            "trained_on": config.trained_on,
+            "encoder_weights": _weights_name(config.encoder_weights),
+            "command": command,
+            "seed": config.optimization.seed,
+            "notes": config.notes,
+            "versions": {name: version(name) for name in ("tensorflow", "tf-keras", "ray")},
+        },
+        "metrics": {"dev split, greedy search": _best_scores(history)},
+    }
+    words = "".join(f"{word}\n" for word in vocabulary.words).encode()
+    files = {WEIGHTS: weights, VOCABULARY: words, MODEL_CARD: render_model_card(manifest).encode()}
+    return write_bundle(config.output / "bundle", manifest, files)
+
+
+def _best_scores(history: list[dict[str, Any]]) -> dict[str, float]:
+    best = max(history, key=lambda entry: entry["dev_CIDEr-D"])
+    return {name.removeprefix("dev_"): score for name, score in best.items() if name.startswith("dev_")}
+
+
+def _weights_name(weights: str | None) -> str:
+    if weights is None:
+        return "random"
+    return weights if weights == "imagenet" else Path(weights).name

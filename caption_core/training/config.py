@@ -1,0 +1,142 @@
+"""What a training run is told."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from caption_core.errors import UsageError
+
+
+@dataclass(frozen=True, slots=True)
+class StageConfig:
+    """One stage: how long, how fast, and how much of the encoder trains along.
+
+    Attributes:
+        epochs: passes over the training images.
+        learning_rate: Adam's peak rate, reached after `warmup_steps`; a cosine takes it to zero at the stage's end.
+        train_encoder_from: name of the first encoder layer that trains; None freezes the whole encoder.
+    """
+
+    epochs: int
+    learning_rate: float
+    train_encoder_from: str | None = None
+    warmup_steps: int = 100
+
+    def __post_init__(self) -> None:
+        if self.epochs < 1:
+            raise UsageError(f"epochs must be at least 1, not {self.epochs}")
+        if not 0 < self.learning_rate <= 1:
+            raise UsageError(f"learning rate must lie in (0, 1], not {self.learning_rate}")
+        if self.warmup_steps < 0:
+            raise UsageError(f"warm-up steps must not be negative, not {self.warmup_steps}")
+
+
+@dataclass(frozen=True, slots=True)
+class DataConfig:
+    """Where images, captions and splits are; paths must be readable on every node that trains."""
+
+    images: Path
+    captions: Path
+    train_split: Path
+    dev_split: Path
+    cache: Path
+    min_word_count: int = 5
+    max_tokens: int = 20
+    mirror: bool = True
+    limit_images: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.min_word_count < 1:
+            raise UsageError(f"min word count must be at least 1, not {self.min_word_count}")
+        if not 1 <= self.max_tokens <= 200:
+            raise UsageError(f"max tokens must lie between 1 and 200, not {self.max_tokens}")
+        if self.limit_images is not None and self.limit_images < 1:
+            raise UsageError(f"image limit must be at least 1, not {self.limit_images}")
+
+
+@dataclass(frozen=True, slots=True)
+class OptimizationConfig:
+    """How weights are updated; the same for all stages.
+
+    Attributes:
+        batch_images: images a step over all workers; each brings all its captions.
+        label_smoothing: share of the target spread evenly over the vocabulary (Szegedy et al. 2016, arXiv 1512.00567).
+        clip_norm: cap of the gradients' global norm.
+        ema_decay: decay a step of the averaged weights, which are the ones evaluated and kept (Polyak averaging).
+    """
+
+    batch_images: int = 32
+    label_smoothing: float = 0.1
+    clip_norm: float = 5.0
+    ema_decay: float = 0.998
+    seed: int = 1
+
+    def __post_init__(self) -> None:
+        if self.batch_images < 1:
+            raise UsageError(f"batch images must be at least 1, not {self.batch_images}")
+        if not 0.0 <= self.label_smoothing < 1.0:
+            raise UsageError(f"label smoothing must lie in [0, 1), not {self.label_smoothing}")
+        if not self.clip_norm > 0.0:
+            raise UsageError(f"clip norm must be positive, not {self.clip_norm}")
+        if not 0.0 <= self.ema_decay < 1.0:
+            raise UsageError(f"EMA decay must lie in [0, 1), not {self.ema_decay}")
+
+
+@dataclass(frozen=True, slots=True)
+class DecoderSizes:
+    """Sizes and dropout rates of the decoder (see `SoftAttentionConfig`)."""
+
+    units: int = 512
+    embedding_units: int = 256
+    value_units: int = 512
+    attention_units: int = 256
+    feature_dropout: float = 0.3
+    embedding_dropout: float = 0.3
+    output_dropout: float = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class TrainConfig:
+    """A whole run."""
+
+    data: DataConfig
+    output: Path
+    stages: tuple[StageConfig, ...]
+    encoder: str = "mobilenet_v2"
+    encoder_weights: str | None = "imagenet"
+    decoder: DecoderSizes = field(default_factory=DecoderSizes)
+    optimization: OptimizationConfig = field(default_factory=OptimizationConfig)
+    name: str = "captioner"
+    trained_on: str = "an unnamed data set"
+    notes: dict[str, str] = field(default_factory=dict)
+    workers: int = 1
+    cpus_per_worker: float | None = None
+
+    def __post_init__(self) -> None:
+        if not self.stages:
+            raise UsageError("a run needs at least one stage")
+        if self.workers < 1:
+            raise UsageError(f"workers must be at least 1, not {self.workers}")
+        if self.optimization.batch_images % self.workers:
+            raise UsageError(
+                f"batch images ({self.optimization.batch_images}) must be a multiple of workers ({self.workers})"
+            )
+
+    def identity(self) -> dict[str, Any]:
+        """What a resumed run must share with the one that it continues; how many workers train is not part of it."""
+        whole = asdict(self)
+        for name in ("workers", "cpus_per_worker", "output", "name", "trained_on", "notes"):
+            del whole[name]
+        return {key: _plain(value) for key, value in whole.items()}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return value

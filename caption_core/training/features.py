@@ -1,0 +1,113 @@
+"""Activations of the frozen part of an encoder, computed once and kept on disk as a memory map."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import tf_keras
+from filelock import FileLock
+from numpy.typing import NDArray
+
+from caption_core.errors import UsageError
+from caption_core.images import ImageLimits, decode_image
+from caption_core.training.dataset import CaptionedImages
+
+_BATCH_IMAGES = 32
+_FORMAT = 1  # part of a cache's key: a change of layout or of preprocessing makes old caches unused, not wrong
+_LOG_INTERVAL_S = 15.0
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureCache:
+    """Activations of every image of a split, in every view.
+
+    Attributes:
+        views: float16 [views, images, ...]; view 0 is the image as it is, view 1 (if any) its mirror image.
+    """
+
+    views: NDArray[np.float16]
+
+    def batch(self, images: NDArray[np.int64], view: NDArray[np.int64] | int = 0) -> NDArray[np.float32]:
+        """Activations float32 [batch, ...] of `images`, each in its `view`."""
+        return self.views[view, images].astype(np.float32)
+
+
+def cached_features(
+    model: tf_keras.Model, images: CaptionedImages, folder: Path, *, mirror: bool, log: Callable[[str], None] = print
+) -> FeatureCache:
+    """Open the cache of `model`'s outputs over `images`, computing it first where it is missing.
+
+    A file lock lets one process of a node compute while the others wait; the finished file appears by an atomic move.
+
+    Args:
+        model: images float32 [batch, height, width, 3] to activations [batch, ...].
+        folder: where caches are kept; a cache's name is a digest of weights, graph, image files and views.
+        mirror: adds a second view of each image, mirrored left to right.
+        log: takes progress lines.
+
+    Raises:
+        UsageError: an image can't be decoded; training data must be whole.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"features-{_key(model, images, mirror)}.npy"
+    with FileLock(f"{path}.lock"):
+        if not path.exists():
+            _compute(model, images, path, views=2 if mirror else 1, log=log)
+    return FeatureCache(np.load(path, mmap_mode="r"))
+
+
+def _key(model: tf_keras.Model, images: CaptionedImages, mirror: bool) -> str:
+    digest = hashlib.sha256(json.dumps([_FORMAT, mirror, [layer.name for layer in model.layers]]).encode())
+    for weight in model.get_weights():
+        digest.update(np.ascontiguousarray(weight).tobytes())
+    for name in images.names:
+        entry = (images.folder / name).stat()
+        digest.update(f"{name}\0{entry.st_size}\0{entry.st_mtime_ns}\0".encode())
+    return digest.hexdigest()[:20]
+
+
+def _compute(
+    model: tf_keras.Model, images: CaptionedImages, path: Path, *, views: int, log: Callable[[str], None]
+) -> None:
+    shape = (views, len(images), *model.output_shape[1:])
+    temporary = path.with_suffix(".partial")
+    store = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.float16, shape=shape)
+    started = reported = time.monotonic()
+    for begin, pixels in _decoded_batches(images, model.input_shape[1:3]):
+        end = begin + len(pixels)
+        store[0, begin:end] = model.predict_on_batch(pixels)
+        if views == 2:
+            store[1, begin:end] = model.predict_on_batch(pixels[:, :, ::-1])
+        if time.monotonic() - reported > _LOG_INTERVAL_S or end == len(images):
+            reported = time.monotonic()
+            log(f"features: {end}/{len(images)} images, {end / (reported - started):.0f} images/s")
+    store.flush()
+    del store
+    os.replace(temporary, path)
+
+
+def _decoded_batches(
+    images: CaptionedImages, size: tuple[int, int]
+) -> Iterator[tuple[int, NDArray[np.float32]]]:
+    with ThreadPoolExecutor(max_workers=4) as pool:
+        for begin in range(0, len(images), _BATCH_IMAGES):
+            names = images.names[begin : begin + _BATCH_IMAGES]
+            pixels = pool.map(lambda name: _decode(images.folder / name, size), names)
+            yield begin, np.stack(list(pixels)).astype(np.float32)
+
+
+def _decode(path: Path, size: tuple[int, int]) -> NDArray[np.uint8]:
+    from caption_core.errors import ImageError
+
+    try:
+        return decode_image(path.read_bytes(), size, ImageLimits()).pixels
+    except (OSError, ImageError) as error:
+        raise UsageError(f"training image {path}: {error}") from error

@@ -1,0 +1,228 @@
+"""The training loop of one worker: stages, epochs, updates, dev scores, snapshots. No Ray here."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import tensorflow as tf
+import tf_keras
+from numpy.typing import NDArray
+
+from caption_core.models.captioning import CaptioningModel, DecoderFunctions
+from caption_core.models.encoders import build_encoder, split_encoder
+from caption_core.models.soft_attention import SoftAttentionConfig, SoftAttentionDecoder
+from caption_core.models.weights import Weights, assign_weights, named_weights
+from caption_core.search import SearchSettings
+from caption_core.training.batches import plan_epoch
+from caption_core.training.checkpoint import Progress, Snapshot
+from caption_core.training.config import StageConfig, TrainConfig
+from caption_core.training.data import load_data
+from caption_core.training.dataset import CaptionedImages
+from caption_core.training.features import FeatureCache, cached_features
+from caption_core.training.optimization import AveragedWeights, Trainer, learning_rate
+from caption_core.training.selection import DevSet
+from caption_core.vocabulary import PAD, Vocabulary
+
+_LOG_INTERVAL_S = 15.0
+
+
+class Peers(Protocol):
+    """The other workers of a run, as far as the loop needs them."""
+
+    rank: int
+    size: int
+
+    def agree(self, value: Any) -> Any:
+        """Worker 0's value, on every worker."""
+
+    def report(self, metrics: dict[str, Any], snapshot: Snapshot) -> None:
+        """Hand in an epoch's metrics and snapshot."""
+
+
+def build_model(config: TrainConfig, vocabulary: Vocabulary) -> CaptioningModel:
+    """Build encoder and decoder with their first weights; seeded, so every worker builds the same."""
+    tf_keras.utils.set_random_seed(config.optimization.seed)
+    encoder = build_encoder(config.encoder, config.encoder_weights)
+    sizes = SoftAttentionConfig(len(vocabulary), encoder.output_shape[-1], **asdict(config.decoder))
+    decoder = SoftAttentionDecoder(sizes)
+    return CaptioningModel(encoder, decoder)
+
+
+class TrainingLoop:
+    """Runs a configuration's stages, from the start or from a snapshot.
+
+    Every worker holds the whole run's state and computes the same updates; only worker 0 scores the dev split.
+
+    Args:
+        config: the run.
+        strategy: where variables live; created before any other TensorFlow work.
+        peers: the other workers.
+        snapshot: where to go on, or None.
+        log: takes lines of progress.
+    """
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        strategy: tf.distribute.Strategy,
+        peers: Peers,
+        snapshot: Snapshot | None = None,
+        log: Callable[[str], None] = print,
+    ) -> None:
+        self._config, self._strategy, self._peers, self._log = config, strategy, peers, log
+        self._data = load_data(config.data)
+        with strategy.scope():
+            self._model = build_model(config, self._data.vocabulary)
+        self._progress = snapshot.progress if snapshot else Progress()
+        self._best = snapshot.best if snapshot else self._weights()
+        self._resume = snapshot
+
+    def run(self) -> None:
+        """Run what is left of the stages."""
+        for index in range(self._progress.stage, len(self._config.stages)):
+            self._run_stage(self._config.stages[index])
+            self._progress.stage, self._progress.epoch, self._progress.updates = index + 1, 0, 0
+
+    def _run_stage(self, stage: StageConfig) -> None:
+        # A stage begins with the best weights so far, which are also what a resumed stage's frozen part was cut from.
+        self._assign(self._best)
+        lower, upper = split_encoder(self._model.encoder, stage.train_encoder_from)
+        train = self._features(lower, self._data.train, mirror=self._config.data.mirror)
+        dev = self._features(lower, self._data.dev, mirror=False)
+        run = _StageRun(
+            stage,
+            train,
+            DevSet(self._data.dev, dev, self._data.vocabulary, self._dev_search()),
+            upper,
+            DecoderFunctions(self._model.decoder),
+            Trainer(self._strategy, upper, self._model.decoder, self._config.optimization),
+        )
+        averages = self._start_averages(run)
+        while self._progress.epoch < stage.epochs:
+            self._run_epoch(run, averages)
+
+    def _features(self, lower: tf_keras.Model, images: CaptionedImages, *, mirror: bool) -> FeatureCache:
+        return cached_features(lower, images, self._config.data.cache, mirror=mirror, log=self._log)
+
+    def _dev_search(self) -> SearchSettings:
+        return SearchSettings(beam_width=1, max_tokens=self._config.data.max_tokens)
+
+    def _start_averages(self, run: _StageRun) -> AveragedWeights:
+        """Averages over the stage's trained variables; restores them, weights and optimizer from a snapshot."""
+        snapshot, self._resume = self._resume, None
+        in_stage = snapshot is not None and self._progress.epoch > 0
+        if snapshot is not None and in_stage:
+            self._assign(snapshot.current)
+            for position, variable in enumerate(run.trainer.optimizer.variables):
+                variable.assign(snapshot.optimizer[f"{position:04d}"])
+        averages = AveragedWeights(run.trainer.variables, self._config.optimization.ema_decay)
+        if snapshot is not None and in_stage:
+            averages.values = [snapshot.current[f"average/{i:04d}"] for i in range(len(averages.values))]
+            averages.updates = self._progress.updates
+        return averages
+
+    def _run_epoch(self, run: _StageRun, averages: AveragedWeights) -> None:
+        started = time.monotonic()
+        loss = self._train_epoch(run, averages)
+        trained_s = time.monotonic() - started
+        averages.swap()
+        scores = self._peers.agree(run.dev.scores(run.upper, run.decode) if self._peers.rank == 0 else None)
+        if scores["CIDEr-D"] > self._progress.best_score:
+            self._progress.best_score = scores["CIDEr-D"]
+            self._best = self._weights()
+        averages.swap()
+        self._progress.epoch += 1
+        entry = {"stage": self._progress.stage, "epoch": self._progress.epoch, "loss": round(loss, 4)}
+        entry |= {f"dev_{name}": round(score, 4) for name, score in scores.items()}
+        entry |= {"train_s": round(trained_s, 1), "images_per_s": round(len(self._data.train) / trained_s, 1)}
+        self._progress.history.append(entry)
+        self._log(" ".join(f"{name}={value}" for name, value in entry.items()))
+        self._peers.report(entry, self._snapshot(run, averages))
+
+    def _train_epoch(self, run: _StageRun, averages: AveragedWeights) -> float:
+        """All updates of an epoch; returns the mean loss a token in nats."""
+        plan = self._plan()
+        total = len(plan) * run.stage.epochs
+        losses = []
+        reported = time.monotonic()
+        for number, batch in enumerate(self._batches(run, plan)):
+            rate = learning_rate(run.stage, self._progress.updates, total)
+            losses.append(run.trainer.update(**batch, rate=rate, dropout_seed=self._dropout_seed()))
+            averages.update()
+            self._progress.updates += 1
+            if time.monotonic() - reported > _LOG_INTERVAL_S:
+                reported = time.monotonic()
+                self._log_line(run, number + 1, len(plan), float(losses[-1]), rate)
+        return float(np.mean([float(loss) for loss in losses]))
+
+    def _plan(self) -> list[NDArray[np.int64]]:
+        optimization = self._config.optimization
+        return plan_epoch(
+            self._data.tokens.lengths,
+            batch_images=optimization.batch_images,
+            seed=optimization.seed,
+            epoch=1000 * self._progress.stage + self._progress.epoch,
+        )
+
+    def _dropout_seed(self) -> tuple[int, int]:
+        optimization, peers = self._config.optimization, self._peers
+        stream = self._progress.stage * 1_000_003 + optimization.seed
+        # The model adds small numbers to the second part, one for each place where it drops.
+        return stream, 16 * (self._progress.updates * peers.size + peers.rank)
+
+    def _batches(self, run: _StageRun, plan: list[NDArray[np.int64]]) -> Iterator[dict[str, Any]]:
+        """This worker's share of each batch, read one batch ahead in a thread."""
+        views = np.random.default_rng((self._config.optimization.seed, self._progress.stage, self._progress.epoch))
+        chosen = views.integers(run.train.views.shape[0], size=len(self._data.train))
+        with ThreadPoolExecutor(max_workers=1) as reader:
+            ahead = None
+            for images in plan:
+                following = reader.submit(self._batch, run, images, chosen)
+                if ahead is not None:
+                    yield ahead.result()
+                ahead = following
+            if ahead is not None:
+                yield ahead.result()
+
+    def _batch(self, run: _StageRun, images: NDArray[np.int64], views: NDArray[np.int64]) -> dict[str, Any]:
+        tokens = self._data.tokens.tokens[images][:, :, : self._data.tokens.lengths[images].max()]
+        share = slice(self._peers.rank, None, self._peers.size)
+        mine = images[share]
+        return {
+            "activations": run.train.batch(mine, views[mine]),
+            "tokens": tokens[share],
+            "batch_tokens": int((tokens[:, :, 1:] != PAD).sum()),
+        }
+
+    def _log_line(self, run: _StageRun, done: int, batches: int, loss: float, rate: float) -> None:
+        epoch = f"stage {self._progress.stage + 1} epoch {self._progress.epoch + 1}/{run.stage.epochs}"
+        self._log(f"{epoch} batch {done}/{batches} loss {loss:.3f} rate {rate:.2e}")
+
+    def _weights(self) -> Weights:
+        return named_weights("encoder", self._model.encoder) | named_weights("decoder", self._model.decoder)
+
+    def _assign(self, weights: Weights) -> None:
+        assign_weights("encoder", self._model.encoder, weights)
+        assign_weights("decoder", self._model.decoder, weights)
+
+    def _snapshot(self, run: _StageRun, averages: AveragedWeights) -> Snapshot:
+        current = self._weights() | {f"average/{i:04d}": value for i, value in enumerate(averages.values)}
+        optimizer = {f"{i:04d}": variable.numpy() for i, variable in enumerate(run.trainer.optimizer.variables)}
+        return Snapshot(self._progress, current, optimizer, self._best)
+
+
+@dataclass(frozen=True, slots=True)
+class _StageRun:
+    """What a stage works with."""
+
+    stage: StageConfig
+    train: FeatureCache
+    dev: DevSet
+    upper: tf_keras.Model | None
+    decode: DecoderFunctions
+    trainer: Trainer

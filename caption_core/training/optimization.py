@@ -1,0 +1,143 @@
+"""One update of the weights: the loss, its gradients over all workers, and what follows them."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import tensorflow as tf
+import tf_keras
+from numpy.typing import NDArray
+
+from caption_core.models.soft_attention import SoftAttentionDecoder
+from caption_core.training.config import OptimizationConfig, StageConfig
+from caption_core.vocabulary import PAD
+
+
+def learning_rate(stage: StageConfig, step: int, steps: int) -> float:
+    """Rate at update `step` of `steps`: linear warm-up, then half a cosine to zero (arXiv 1608.03983)."""
+    warmup = min(stage.warmup_steps, steps // 4)
+    if step < warmup:
+        return stage.learning_rate * (step + 1) / warmup
+    progress = (step - warmup) / max(1, steps - warmup)
+    return stage.learning_rate * 0.5 * (1.0 + math.cos(math.pi * progress))
+
+
+def smoothed_cross_entropy(logits: tf.Tensor, targets: tf.Tensor, smoothing: float) -> tf.Tensor:
+    """Sum over all non-padding targets of the label-smoothed cross-entropy, in nats.
+
+    Args:
+        logits: float32 [..., V].
+        targets: int32 [...]; padding counts nothing.
+        smoothing: share of the target spread evenly over V.
+    """
+    log_p = tf.nn.log_softmax(logits)
+    chosen = tf.gather(log_p, targets, batch_dims=targets.shape.rank)
+    loss = -(1.0 - smoothing) * chosen - smoothing * tf.reduce_mean(log_p, axis=-1)
+    return tf.reduce_sum(tf.where(targets != PAD, loss, 0.0))
+
+
+class Trainer:
+    """Updates a decoder, and the upper part of an encoder where there is one, under a distribution strategy.
+
+    Every worker brings its share of a batch; gradients are summed over workers before clipping, and losses are
+    divided by the whole batch's tokens, so the update does not depend on how many workers share the batch.
+
+    Args:
+        strategy: the strategy in whose scope the models were built.
+        upper: trained part of the encoder, or None.
+        decoder: the decoder.
+        config: optimization settings.
+    """
+
+    def __init__(
+        self,
+        strategy: tf.distribute.Strategy,
+        upper: tf_keras.Model | None,
+        decoder: SoftAttentionDecoder,
+        config: OptimizationConfig,
+    ) -> None:
+        self._strategy, self._upper, self._decoder, self._config = strategy, upper, decoder, config
+        self.variables = list(decoder.trainable_variables) + (list(upper.trainable_variables) if upper else [])
+        with strategy.scope():
+            self.optimizer = tf_keras.optimizers.Adam(beta_2=0.98, epsilon=1e-8)
+            self.optimizer.build(self.variables)
+        token_spec = tf.TensorSpec((None, None, None), tf.int32)
+        shape = upper.input_shape[1:] if upper else (None, decoder.config.feature_channels)
+        activations = tf.TensorSpec((None, *shape), tf.float32)
+        self._update = tf.function(
+            self._distributed_update,
+            input_signature=[
+                activations,
+                token_spec,
+                tf.TensorSpec((), tf.float32),
+                tf.TensorSpec((2,), tf.int32),
+            ],
+        )
+
+    def update(
+        self,
+        activations: NDArray[np.float32],
+        tokens: NDArray[np.int32],
+        *,
+        batch_tokens: int,
+        rate: float,
+        dropout_seed: tuple[int, int],
+    ) -> tf.Tensor:
+        """Make one update; returns the batch's loss a token in nats, over all workers (a scalar, not yet waited for).
+
+        Args:
+            activations: float32 [B, ...], the frozen encoder part's outputs for this worker's images.
+            tokens: int32 [B, K, T], their captions, start token first.
+            batch_tokens: target tokens of the whole batch, over all workers.
+            rate: learning rate.
+            dropout_seed: decides this worker's dropout masks in this update.
+        """
+        self.optimizer.learning_rate.assign(rate)
+        return self._update(activations, tokens, tf.constant(float(batch_tokens)), tf.constant(dropout_seed, tf.int32))
+
+    def _distributed_update(self, *batch: tf.Tensor) -> tf.Tensor:
+        loss = self._strategy.run(self._replica_update, args=batch)
+        return self._strategy.reduce(tf.distribute.ReduceOp.SUM, loss, axis=None)
+
+    def _replica_update(
+        self, activations: tf.Tensor, tokens: tf.Tensor, batch_tokens: tf.Tensor, dropout_seed: tf.Tensor
+    ) -> tf.Tensor:
+        with tf.GradientTape() as tape:
+            # Batch norm stays in inference mode: statistics of a few images would harm the pretrained ones.
+            features = self._upper(activations, training=False) if self._upper else activations
+            logits = self._decoder(features, tokens[:, :, :-1], dropout_seed)
+            loss = smoothed_cross_entropy(logits, tokens[:, :, 1:], self._config.label_smoothing) / batch_tokens
+        gradients = [tf.convert_to_tensor(gradient) for gradient in tape.gradient(loss, self.variables)]
+        gradients = tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, gradients)
+        gradients, _ = tf.clip_by_global_norm(gradients, self._config.clip_norm)
+        self.optimizer.apply_gradients(
+            zip(gradients, self.variables, strict=True), skip_gradients_aggregation=True
+        )
+        return loss
+
+
+class AveragedWeights:
+    """Exponential moving average of variables (Polyak and Juditsky 1992), kept outside the graph in NumPy.
+
+    The decay starts low and rises to its value, so that early averages do not remember the first weights.
+    """
+
+    def __init__(self, variables: list[tf.Variable], decay: float) -> None:
+        self._variables, self._decay = variables, decay
+        self.updates = 0
+        self.values = [variable.numpy() for variable in variables]
+
+    def update(self) -> None:
+        """Take the variables' present values in."""
+        self.updates += 1
+        decay = min(self._decay, (1 + self.updates) / (10 + self.updates))
+        for value, variable in zip(self.values, self._variables, strict=True):
+            value += (1.0 - decay) * (variable.numpy() - value)
+
+    def swap(self) -> None:
+        """Exchange averages and variables: evaluate or save the averages, then swap again."""
+        for index, variable in enumerate(self._variables):
+            current = variable.numpy()
+            variable.assign(self.values[index])
+            self.values[index] = current

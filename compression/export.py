@@ -1,0 +1,111 @@
+"""A captioning model to LiteRT graphs: an int8 encoder, and a decoder's start and step with int8 weights.
+
+Quantization follows Jacob et al. 2018 (arXiv 1712.05877) as LiteRT's converter implements it: the encoder fully in
+int8 with ranges calibrated on images; the decoder's matrices in int8 with activations quantized as they come
+("dynamic range"), because a recurrent state's range is not known beforehand.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterable
+
+import numpy as np
+import tensorflow as tf
+import tf_keras
+from numpy.typing import NDArray
+
+from caption_core.models.captioning import CaptioningModel
+from caption_core.models.soft_attention import SoftAttentionDecoder
+from compression.shared_buffers import share_equal_buffers
+
+
+def export_encoder(model: CaptioningModel, calibration: Iterable[NDArray[np.uint8]]) -> bytes:
+    """Quantize the encoder fully to int8.
+
+    Args:
+        model: the float model.
+        calibration: images uint8 [height, width, 3] that the activations' ranges are measured on; a few hundred of
+            the kind that will be captioned.
+
+    Returns:
+        A LiteRT graph: `pixels` uint8 [batch, height, width, 3] to `features` float32 [batch, L, channels].
+    """
+    encoder = model.encoder
+    pixels = tf.TensorSpec((None, *encoder.input_shape[1:]), tf.float32, name="pixels")
+    graph = tf.function(lambda pixels: {"features": encoder(pixels, training=False)}, input_signature=[pixels])
+    with tempfile.TemporaryDirectory() as folder:
+        converter = _converter(encoder, graph, folder)
+        converter.representative_dataset = lambda: ({"pixels": image[None].astype(np.float32)} for image in calibration)
+        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+        converter.inference_input_type = tf.uint8
+        return share_equal_buffers(converter.convert())
+
+
+def export_decoder(model: CaptioningModel) -> tuple[bytes, bytes]:
+    """Export the decoder's `start` and `step` with int8 matrices.
+
+    Returns:
+        Two LiteRT graphs. Start: `features` to `h`, `c` [B, 1, units], `keys`, `values` [B, L, ...].
+        Step: `tokens` int32 [B, K], `h`, `c` [B, K, units], `keys`, `values` to `logits` [B, K, V], `next_h`, `next_c`.
+    """
+    return _dynamic_range(model, _start(model)), _dynamic_range(model, _step(model.decoder))
+
+
+def _dynamic_range(model: CaptioningModel, graph: Callable[..., dict[str, tf.Tensor]]) -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        return share_equal_buffers(_converter(model.decoder, graph, folder).convert())
+
+
+def _start(model: CaptioningModel) -> Callable[..., dict[str, tf.Tensor]]:
+    decoder, locations = model.decoder, model.encoder.output_shape[1]
+
+    @tf.function(input_signature=[tf.TensorSpec((None, locations, decoder.config.feature_channels), name="features")])
+    def start(features: tf.Tensor) -> dict[str, tf.Tensor]:
+        (h, c), (keys, values) = decoder.start(features)
+        return {"h": h, "c": c, "keys": keys, "values": values}
+
+    return start
+
+
+def _step(decoder: SoftAttentionDecoder) -> Callable[..., dict[str, tf.Tensor]]:
+    config = decoder.config
+    embedding, scales = quantize_rows(decoder.embedding.numpy())
+
+    @tf.function(
+        input_signature=[
+            tf.TensorSpec((None, None), tf.int32, name="tokens"),
+            tf.TensorSpec((None, None, config.units), name="h"),
+            tf.TensorSpec((None, None, config.units), name="c"),
+            tf.TensorSpec((None, None, config.attention_units), name="keys"),
+            tf.TensorSpec((None, None, config.value_units), name="values"),
+        ]
+    )
+    def step(tokens: tf.Tensor, h: tf.Tensor, c: tf.Tensor, keys: tf.Tensor, values: tf.Tensor) -> dict[str, tf.Tensor]:
+        # The converter leaves a gathered table in float; int8 rows with a scale each are a quarter of its size.
+        words = tf.cast(tf.gather(tf.constant(embedding), tokens), tf.float32) * tf.gather(tf.constant(scales), tokens)
+        logits, (h, c) = decoder.step_from_embedding(words, (h, c), (keys, values))
+        return {"logits": logits, "next_h": h, "next_c": c}
+
+    return step
+
+
+def quantize_rows(table: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
+    """Symmetric int8 with a scale a row: (int8 [rows, columns], scales float32 [rows, 1]); table = int8 * scale.
+
+    Rounds halves away from zero, as the converter does: the rows equal those of a tied output layer to the byte, so
+    that the two share one buffer.
+    """
+    scales = np.maximum(np.abs(table).max(axis=1, keepdims=True) / np.float32(127), np.finfo(np.float32).tiny)
+    steps = table / scales
+    return (np.sign(steps) * np.floor(np.abs(steps) + 0.5)).astype(np.int8), scales
+
+
+def _converter(owner: tf_keras.Model, graph: Callable[..., dict[str, tf.Tensor]], folder: str) -> tf.lite.TFLiteConverter:
+    """A converter of `graph`, whose inputs and outputs keep their names as a signature."""
+    module = tf.Module()
+    module.weights = owner.weights  # a saved model must own the variables that its functions read
+    tf.saved_model.save(module, folder, signatures=graph.get_concrete_function())
+    converter = tf.lite.TFLiteConverter.from_saved_model(folder)
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    return converter

@@ -1,0 +1,29 @@
+"""How every job ends: a usage error is one line and exit code 2, a failed run one line and exit code 1."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from caption_core.errors import CapstanError, UsageError
+
+
+def run_command(command: click.Command) -> int:
+    """Run a click command with this process' arguments; returns the exit code."""
+    try:
+        result = command.main(standalone_mode=False)
+    except click.ClickException as error:
+        return _fail(error.format_message(), error.exit_code)
+    except UsageError as error:
+        return _fail(str(error), 2)
+    except CapstanError as error:
+        return _fail(str(error), 1)
+    except click.Abort:
+        return _fail("interrupted", 130)
+    return result if isinstance(result, int) else 0
+
+
+def _fail(message: str, code: int) -> int:
+    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    return code

@@ -1,0 +1,113 @@
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from caption_core.bundle import MANIFEST, MODEL_CARD, VOCABULARY, open_bundle, record_metrics, write_bundle
+from caption_core.errors import BundleError, UsageError
+
+FIELDS: dict[str, Any] = {
+    "name": "small",
+    "runtime": "litert",
+    "architecture": {"encoder": "mobilenet_v2", "decoder": "soft_attention", "decoder_config": {"units": 4}},
+    "preprocessing": {"height": 224, "width": 224, "scale": 1.0, "offset": 0.0},
+    "search": {"beam_width": 3, "max_tokens": 20, "length_penalty": 0.7},
+    "provenance": {"trained_on": "nothing", "encoder_weights": "random", "command": "none", "seed": 1},
+}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    files = {VOCABULARY: b"a\ndog\n", MODEL_CARD: b"# small\n", "weights.bin": b"\0" * 10}
+    return write_bundle(tmp_path / "bundle", FIELDS, files).folder
+
+
+def edit(folder: Path, **changes: Any) -> None:
+    path = folder / MANIFEST
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+def test_a_written_bundle_opens_and_leaves_nothing_else_behind(folder: Path) -> None:
+    bundle = open_bundle(folder)
+    assert bundle.model_id.startswith("small@")
+    assert bundle.path("weights.bin").read_bytes() == b"\0" * 10
+    assert bundle.num_bytes() == sum(path.stat().st_size for path in folder.iterdir())
+    assert [path.name for path in folder.parent.iterdir()] == ["bundle"]
+
+
+def test_an_altered_file_is_named(folder: Path) -> None:
+    (folder / "weights.bin").write_bytes(b"\1" * 10)
+    with pytest.raises(BundleError, match=r"weights\.bin.*SHA-256"):
+        open_bundle(folder)
+
+
+def test_a_missing_file_is_named(folder: Path) -> None:
+    (folder / VOCABULARY).unlink()
+    with pytest.raises(BundleError, match=VOCABULARY):
+        open_bundle(folder)
+
+
+def test_a_folder_without_a_manifest_is_no_bundle(tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match="no bundle here"):
+        open_bundle(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"schema_version": 99}, "schema version 99"),
+        ({"files": {"../outside": "0" * 64}}, "files"),
+        ({"files": {"/etc/passwd": "0" * 64}}, "files"),
+        ({"runtime": "pickle"}, "runtime"),
+        ({"surprise": 1}, "surprise"),
+    ],
+)
+def test_a_wrong_manifest_is_refused_and_the_field_named(folder: Path, changes: dict[str, Any], message: str) -> None:
+    edit(folder, **changes)
+    with pytest.raises(BundleError, match=message):
+        open_bundle(folder)
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b"not json", b"\xff\xfe"])
+def test_a_manifest_of_other_content_is_refused(folder: Path, content: bytes) -> None:
+    (folder / MANIFEST).write_bytes(content)
+    with pytest.raises(BundleError, match=MANIFEST):
+        open_bundle(folder)
+
+
+def test_the_digest_follows_what_decides_captions_and_not_the_scores(folder: Path) -> None:
+    before = open_bundle(folder).digest
+    record_metrics(folder, "test split, beam 3", {"CIDEr-D": 0.5})
+    assert open_bundle(folder).digest == before
+    assert "0.500" in (folder / MODEL_CARD).read_text()
+    edit(folder, search={"beam_width": 5, "max_tokens": 20, "length_penalty": 0.7})
+    assert open_bundle(folder).digest != before
+
+
+def test_writing_again_replaces_a_bundle_whole(folder: Path) -> None:
+    write_bundle(folder, FIELDS, {"other.bin": b"1"})
+    assert sorted(path.name for path in folder.iterdir()) == [MANIFEST, "other.bin"]
+    assert [path.name for path in folder.parent.iterdir()] == ["bundle"]
+
+
+def test_a_folder_that_is_no_bundle_is_never_replaced(tmp_path: Path) -> None:
+    (tmp_path / "keep.txt").write_text("mine")
+    with pytest.raises(UsageError, match="will not be replaced"):
+        write_bundle(tmp_path, FIELDS, {})
+    assert (tmp_path / "keep.txt").read_text() == "mine"
+
+
+def test_a_failed_write_leaves_the_old_bundle(folder: Path) -> None:
+    before = open_bundle(folder).digest
+    with pytest.raises(BundleError, match="runtime"):
+        write_bundle(folder, {**FIELDS, "runtime": "other"}, {"x.bin": b"1"})
+    assert open_bundle(folder).digest == before
+    assert [path.name for path in folder.parent.iterdir()] == ["bundle"]
+
+
+def test_a_copied_bundle_has_the_same_id(folder: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "elsewhere"
+    shutil.copytree(folder, copy)
+    assert open_bundle(copy).model_id == open_bundle(folder).model_id
