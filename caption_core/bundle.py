@@ -12,7 +12,7 @@ import shutil
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
@@ -23,7 +23,7 @@ from caption_core.search import SearchSettings
 MANIFEST = "manifest.json"
 VOCABULARY = "vocabulary.txt"
 MODEL_CARD = "MODEL_CARD.md"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION: Final = 1
 
 # A bundle's files lie flat in its folder: a name with a separator could lead out of it.
 _FileName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]

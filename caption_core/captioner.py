@@ -75,10 +75,11 @@ def load_captioner(folder: Path, *, threads: int = 1) -> Captioner:
     vocabulary = Vocabulary.load(bundle.path(VOCABULARY))
     if len(vocabulary) != bundle.manifest.architecture.decoder_config.get("vocabulary_size"):
         raise BundleError(f"{folder}: vocabulary and decoder have different sizes")
-    return Captioner(bundle, _load_runtime(bundle, threads), vocabulary)
+    return Captioner(bundle, load_runtime(bundle, threads=threads), vocabulary)
 
 
-def _load_runtime(bundle: Bundle, threads: int) -> Runtime:
+def load_runtime(bundle: Bundle, *, threads: int) -> Runtime:
+    """Load a verified bundle's weights into the runtime that its manifest names; raises as `load_captioner` does."""
     if bundle.manifest.runtime == "litert":
         from caption_core.runtimes.litert import LiteRTRuntime
 

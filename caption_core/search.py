@@ -82,7 +82,7 @@ def _log_probabilities(logits: NDArray[np.float32], position: int, settings: Sea
     A caption has at least one word, and after `max_tokens` words only the end token may follow.
     """
     shifted = logits - logits.max(axis=-1, keepdims=True)
-    log_p = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+    log_p: NDArray[np.float32] = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
     if position == settings.max_tokens:
         ends = log_p[..., END].copy()
         log_p[:] = _IMPOSSIBLE

@@ -8,7 +8,7 @@ int8 with ranges calibrated on images; the decoder's matrices in int8 with activ
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 import numpy as np
 import tensorflow as tf
@@ -52,12 +52,12 @@ def export_decoder(model: CaptioningModel) -> tuple[bytes, bytes]:
     return _dynamic_range(model, _start(model)), _dynamic_range(model, _step(model.decoder))
 
 
-def _dynamic_range(model: CaptioningModel, graph: Callable[..., dict[str, tf.Tensor]]) -> bytes:
+def _dynamic_range(model: CaptioningModel, graph: tf.types.experimental.PolymorphicFunction) -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         return share_equal_buffers(_converter(model.decoder, graph, folder).convert())
 
 
-def _start(model: CaptioningModel) -> Callable[..., dict[str, tf.Tensor]]:
+def _start(model: CaptioningModel) -> tf.types.experimental.PolymorphicFunction:
     decoder, locations = model.decoder, model.encoder.output_shape[1]
 
     @tf.function(input_signature=[tf.TensorSpec((None, locations, decoder.config.feature_channels), name="features")])
@@ -68,7 +68,7 @@ def _start(model: CaptioningModel) -> Callable[..., dict[str, tf.Tensor]]:
     return start
 
 
-def _step(decoder: SoftAttentionDecoder) -> Callable[..., dict[str, tf.Tensor]]:
+def _step(decoder: SoftAttentionDecoder) -> tf.types.experimental.PolymorphicFunction:
     config = decoder.config
     embedding, scales = quantize_rows(decoder.embedding.numpy())
 
@@ -101,7 +101,9 @@ def quantize_rows(table: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray
     return (np.sign(steps) * np.floor(np.abs(steps) + 0.5)).astype(np.int8), scales
 
 
-def _converter(owner: tf_keras.Model, graph: Callable[..., dict[str, tf.Tensor]], folder: str) -> tf.lite.TFLiteConverter:
+def _converter(
+    owner: tf_keras.Model, graph: tf.types.experimental.PolymorphicFunction, folder: str
+) -> tf.lite.TFLiteConverter:
     """A converter of `graph`, whose inputs and outputs keep their names as a signature."""
     module = tf.Module()
     module.weights = owner.weights  # a saved model must own the variables that its functions read

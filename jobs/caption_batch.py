@@ -38,6 +38,7 @@ _LIMITS = ImageLimits()
 @click.option("--max-bytes", type=int, default=_LIMITS.max_bytes, help="Larger files become failed rows.")
 @click.option("--address", show_default="a local Ray", help="Ray cluster to work on: host:port or auto.")
 @click.option("--cpus", type=int, show_default="all", help="CPUs of the local Ray.")
+@click.option("--wait-s", type=float, default=600, help="How long a joined cluster may take to grow to MIN actors.")
 @click.option("--show", type=click.IntRange(0), default=0, help="Print this many captions at the end.")
 def main(
     source: Path,
@@ -54,6 +55,7 @@ def main(
     max_bytes: int,
     address: str | None,
     cpus: int | None,
+    wait_s: float,
     show: int,
 ) -> int:
     """Caption every image below a folder; a run that was stopped or killed resumes when it is started again."""
@@ -66,7 +68,7 @@ def main(
         shard_size=shard_size,
         search=SearchOverrides(beam, max_tokens, length_penalty),
         limits=ImageLimits(max_pixels, max_bytes),
-        cluster=ClusterConfig(address, cpus),
+        cluster=ClusterConfig(address, cpus, wait_s),
     )
     try:
         with interruptible():

@@ -49,7 +49,7 @@ class SyntheticSet:
                 "cache": self.folder / "cache",
                 "min_word_count": 1,
                 "max_tokens": 8,
-                "mirror": False,
+                "views": 1,
                 **changes,
             }
         )
@@ -106,14 +106,14 @@ class SoloPeers:
         self.snapshots.append(snapshot)
 
 
-def tiny_config(data: SyntheticSet, output: Path, **changes: Any) -> TrainConfig:
+def tiny_config(synthetic: SyntheticSet, output: Path, **changes: Any) -> TrainConfig:
     """A run small enough for a test: a random encoder, frozen, and a decoder of 32 units."""
     return TrainConfig(
         **{
-            "data": data.data_config(),
+            "data": synthetic.data_config(),
             "output": output,
             "stages": (StageConfig(epochs=60, learning_rate=0.01, warmup_steps=5),),
-            "encoder_weights": str(write_encoder_weights(data)),
+            "encoder_weights": str(write_encoder_weights(synthetic)),
             "decoder": DecoderSizes(32, 16, 32, 16, 0.0, 0.0, 0.0),
             "optimization": OptimizationConfig(batch_images=4, label_smoothing=0.0, ema_decay=0.9),
             "name": "tiny",
@@ -121,6 +121,10 @@ def tiny_config(data: SyntheticSet, output: Path, **changes: Any) -> TrainConfig
             **changes,
         }
     )
+
+
+def _quiet(_: str) -> None:
+    """Takes lines of progress to nowhere."""
 
 
 def train_tiny(data: SyntheticSet, output: Path) -> Path:
@@ -134,7 +138,7 @@ def train_tiny(data: SyntheticSet, output: Path) -> Path:
 
     config = tiny_config(data, output)
     peers = SoloPeers()
-    TrainingLoop(config, tf.distribute.get_strategy(), peers, log=lambda line: None).run()
+    TrainingLoop(config, tf.distribute.get_strategy(), peers, log=_quiet).run()
     last = peers.snapshots[-1]
     snapshot = output / "snapshot"
     snapshot.mkdir()

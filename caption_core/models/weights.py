@@ -37,7 +37,8 @@ def assign_weights(prefix: str, model: tf_keras.Model, weights: Mapping[str, NDA
 
 def save_weights(weights: Weights, path: Path) -> None:
     """Write a safetensors file."""
-    save_file({name: np.ascontiguousarray(array) for name, array in weights.items()}, path)
+    # Not np.ascontiguousarray: it would turn a scalar into a vector.
+    save_file({name: np.asarray(array, order="C") for name, array in weights.items()}, path)
 
 
 def load_weights(path: Path) -> Weights:

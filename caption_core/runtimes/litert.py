@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
@@ -17,7 +18,7 @@ ENCODER, DECODER_START, DECODER_STEP = "encoder.tflite", "decoder_start.tflite",
 # The encoder runs this many images at a time: a convolution net gains nothing from more, and its memory stays small.
 _ENCODER_BATCH = 8
 
-Arrays = dict[str, NDArray[np.generic]]
+Arrays = dict[str, NDArray[np.float32]]
 
 
 class LiteRTRuntime:
@@ -56,16 +57,14 @@ class _Graph:
     def __init__(self, path: Path, threads: int) -> None:
         try:
             self._interpreter = Interpreter(model_path=str(path), num_threads=threads)
-            signature = self._interpreter.get_signature_list()["serving_default"]
-        except (ValueError, RuntimeError, KeyError) as error:
+            runner = self._interpreter.get_signature_runner("serving_default")
+        except (ValueError, RuntimeError) as error:
             raise BundleError(f"{path}: not a LiteRT graph of a captioner: {error}") from error
-        runner = self._interpreter.get_signature_runner("serving_default")
         self._inputs = {name: detail["index"] for name, detail in runner.get_input_details().items()}
         self._outputs = {name: detail["index"] for name, detail in runner.get_output_details().items()}
         self._shapes: dict[str, tuple[int, ...]] = {}
-        del signature
 
-    def __call__(self, **inputs: NDArray[np.generic]) -> Arrays:
+    def __call__(self, **inputs: NDArray[Any]) -> Arrays:
         shapes = {name: array.shape for name, array in inputs.items()}
         if shapes != self._shapes:
             self._resize(shapes)

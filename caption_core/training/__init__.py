@@ -1,0 +1,1 @@
+"""Training of captioners: data, input pipeline, loop, and the Ray Train entry."""

@@ -9,7 +9,7 @@ from typing import Any
 
 from caption_core.bundle import MODEL_CARD, VOCABULARY, Bundle, write_bundle
 from caption_core.model_card import render_model_card
-from caption_core.models.encoders import ENCODERS
+from caption_core.models.architectures import ENCODERS
 from caption_core.models.soft_attention import SoftAttentionConfig
 from caption_core.models.weights import load_weights
 from caption_core.runtimes.tensorflow import WEIGHTS
@@ -56,7 +56,11 @@ def write_baseline(
         "metrics": {"dev split, greedy search": _best_scores(history)},
     }
     words = "".join(f"{word}\n" for word in vocabulary.words).encode()
-    files = {WEIGHTS: weights, VOCABULARY: words, MODEL_CARD: render_model_card(manifest).encode()}
+    files: dict[str, Path | bytes] = {
+        WEIGHTS: weights,
+        VOCABULARY: words,
+        MODEL_CARD: render_model_card(manifest).encode(),
+    }
     return write_bundle(config.output / "bundle", manifest, files)
 
 

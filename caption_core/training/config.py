@@ -35,7 +35,15 @@ class StageConfig:
 
 @dataclass(frozen=True, slots=True)
 class DataConfig:
-    """Where images, captions and splits are; paths must be readable on every node that trains."""
+    """Where images, captions and splits are; paths must be readable on every node that trains.
+
+    Attributes:
+        cache: folder of cached encoder activations.
+        min_word_count: rarer words become the unknown token.
+        max_tokens: longest caption in words; longer ones are cut.
+        views: in how many ways a training image is seen (see `features.view_of`).
+        limit_images: train and select on the first images of each split only.
+    """
 
     images: Path
     captions: Path
@@ -44,7 +52,7 @@ class DataConfig:
     cache: Path
     min_word_count: int = 5
     max_tokens: int = 20
-    mirror: bool = True
+    views: int = 2
     limit_images: int | None = None
 
     def __post_init__(self) -> None:
@@ -52,6 +60,8 @@ class DataConfig:
             raise UsageError(f"min word count must be at least 1, not {self.min_word_count}")
         if not 1 <= self.max_tokens <= 200:
             raise UsageError(f"max tokens must lie between 1 and 200, not {self.max_tokens}")
+        if not 1 <= self.views <= 64:
+            raise UsageError(f"views must lie between 1 and 64, not {self.views}")
         if self.limit_images is not None and self.limit_images < 1:
             raise UsageError(f"image limit must be at least 1, not {self.limit_images}")
 

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import ray
 from ray import train
-from ray.train import Checkpoint, CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
-from ray.train import TrainingFailedError
+from ray.train import Checkpoint, CheckpointConfig, FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
 from ray.train.collective import broadcast_from_rank_zero
 from ray.train.tensorflow import TensorflowTrainer
 
@@ -20,6 +17,9 @@ from caption_core.training.config import TrainConfig
 
 if TYPE_CHECKING:
     from caption_core.training.checkpoint import Snapshot
+
+# Read when TensorFlow is first imported: the models are Keras 2 models.
+_WORKER_ENVIRONMENT = {"TF_USE_LEGACY_KERAS": "1", "TF_CPP_MIN_LOG_LEVEL": "2"}
 
 _MAX_FAILURES = 3  # a lost worker restarts the group from the last epoch's checkpoint this many times
 
@@ -46,12 +46,13 @@ class RayPeers:
             train.report(metrics, checkpoint=Checkpoint.from_directory(folder))
 
 
-def _train_worker(config: TrainConfig) -> None:
+def _train_worker(settings: dict[str, Any]) -> None:
     import tensorflow as tf
 
     from caption_core.training.checkpoint import Snapshot
     from caption_core.training.loop import TrainingLoop
 
+    config: TrainConfig = settings["config"]
     threads = max(1, int(config.cpus_per_worker or 1))
     tf.config.threading.set_intra_op_parallelism_threads(threads)
     # Created before anything else of TensorFlow runs: collectives can't be set up later.
@@ -66,7 +67,7 @@ def _train_worker(config: TrainConfig) -> None:
 
 
 def _log(line: str) -> None:
-    print(line, flush=True)  # noqa: T201  Ray carries a worker's output to the driver
+    print(line, flush=True)  # Ray carries a worker's output to the driver
 
 
 def _ignore(line: str) -> None:
@@ -82,17 +83,17 @@ def train_distributed(config: TrainConfig) -> tuple[Path, list[dict[str, Any]]]:
     Raises:
         CapstanError: the cluster can't hold the workers, or training failed.
     """
-    cpus = config.cpus_per_worker
-    assert cpus is not None  # set by the caller from what the cluster has
+    cpus = config.cpus_per_worker or 1.0
     trainer = TensorflowTrainer(
         _train_worker,
-        train_loop_config=config,
+        train_loop_config={"config": config},
         scaling_config=ScalingConfig(num_workers=config.workers, resources_per_worker={"CPU": cpus}),
-        run_config=RunConfig(
+        run_config=RunConfig(  # type: ignore[call-arg]  # what type checkers see is version 1 of Ray Train
             name="checkpoints",
             storage_path=str(config.output.absolute()),
             checkpoint_config=CheckpointConfig(num_to_keep=2),
             failure_config=FailureConfig(max_failures=_MAX_FAILURES),
+            worker_runtime_env={"env_vars": _WORKER_ENVIRONMENT},
         ),
     )
     try:
@@ -106,13 +107,12 @@ def train_distributed(config: TrainConfig) -> tuple[Path, list[dict[str, Any]]]:
     return folder / BEST_WEIGHTS, read_progress(folder).history
 
 
-def cpus_a_worker(config: TrainConfig) -> float:
-    """CPUs that each worker gets: as asked, or an even share of the cluster's.
+def cpus_a_worker(config: TrainConfig, available: float) -> float:
+    """CPUs that each worker gets: as asked, or an even share of those that the cluster has.
 
     Raises:
         CapstanError: the cluster has too few.
     """
-    available = ray.cluster_resources().get("CPU", 0.0)
     share = config.cpus_per_worker or max(1.0, available // config.workers)
     if share * config.workers > available:
         raise CapstanError(
@@ -120,9 +120,3 @@ def cpus_a_worker(config: TrainConfig) -> float:
             f"and the cluster has {available:g}: ask for fewer workers or fewer CPUs each"
         )
     return share
-
-
-def worker_environment(root: Path) -> dict[str, Any]:
-    """Ray runtime environment of training workers: Keras 2, and the project's modules on their path."""
-    path = os.pathsep.join(filter(None, (str(root), os.environ.get("PYTHONPATH"))))
-    return {"env_vars": {"TF_USE_LEGACY_KERAS": "1", "TF_CPP_MIN_LOG_LEVEL": "2", "PYTHONPATH": path}}

@@ -12,16 +12,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import tensorflow as tf
 import tf_keras
 from filelock import FileLock
 from numpy.typing import NDArray
 
-from caption_core.errors import UsageError
+from caption_core.errors import ImageError, UsageError
 from caption_core.images import ImageLimits, decode_image
 from caption_core.training.dataset import CaptionedImages
 
 _BATCH_IMAGES = 32
-_FORMAT = 1  # part of a cache's key: a change of layout or of preprocessing makes old caches unused, not wrong
+_SMALLEST_CROP = 0.7  # of a side: what a caption speaks of should mostly stay in view
+_FORMAT = 2  # part of a cache's key: a change of layout or of preprocessing makes old caches unused, not wrong
 _LOG_INTERVAL_S = 15.0
 
 
@@ -30,7 +32,7 @@ class FeatureCache:
     """Activations of every image of a split, in every view.
 
     Attributes:
-        views: float16 [views, images, ...]; view 0 is the image as it is, view 1 (if any) its mirror image.
+        views: float16 [views, images, ...]; see `view_of`.
     """
 
     views: NDArray[np.float16]
@@ -41,7 +43,7 @@ class FeatureCache:
 
 
 def cached_features(
-    model: tf_keras.Model, images: CaptionedImages, folder: Path, *, mirror: bool, log: Callable[[str], None] = print
+    model: tf_keras.Model, images: CaptionedImages, folder: Path, *, views: int, log: Callable[[str], None] = print
 ) -> FeatureCache:
     """Open the cache of `model`'s outputs over `images`, computing it first where it is missing.
 
@@ -50,22 +52,45 @@ def cached_features(
     Args:
         model: images float32 [batch, height, width, 3] to activations [batch, ...].
         folder: where caches are kept; a cache's name is a digest of weights, graph, image files and views.
-        mirror: adds a second view of each image, mirrored left to right.
+        views: in how many ways each image is seen.
         log: takes progress lines.
 
     Raises:
         UsageError: an image can't be decoded; training data must be whole.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"features-{_key(model, images, mirror)}.npy"
+    path = folder / f"features-{_key(model, images, views)}.npy"
     with FileLock(f"{path}.lock"):
         if not path.exists():
-            _compute(model, images, path, views=2 if mirror else 1, log=log)
+            _compute(model, images, path, views=views, log=log)
     return FeatureCache(np.load(path, mmap_mode="r"))
 
 
-def _key(model: tf_keras.Model, images: CaptionedImages, mirror: bool) -> str:
-    digest = hashlib.sha256(json.dumps([_FORMAT, mirror, [layer.name for layer in model.layers]]).encode())
+def view_of(pixels: NDArray[np.float32], view: int, first: int) -> NDArray[np.float32]:
+    """One of the ways in which training sees images: a cheap, repeatable augmentation that can be cached.
+
+    View 0 is the image as it is; odd views are mirrored left to right; from view 2 on a random crop of at least
+    `_SMALLEST_CROP` of each side is stretched to the whole.
+
+    Args:
+        pixels: float32 [batch, height, width, 3].
+        view: which.
+        first: position of the first image in its split; with the view it decides the crops.
+    """
+    seen = pixels[:, :, ::-1] if view % 2 else pixels
+    if view < 2:
+        return seen
+    generator = np.random.default_rng((view, first))
+    sides = generator.uniform(_SMALLEST_CROP, 1.0, (len(pixels), 2))
+    corners = generator.uniform(0.0, 1.0 - sides)
+    boxes = np.concatenate((corners, corners + sides), axis=1)
+    rows = np.arange(len(pixels))
+    crops: NDArray[np.float32] = tf.image.crop_and_resize(seen, boxes, rows, pixels.shape[1:3]).numpy()
+    return crops
+
+
+def _key(model: tf_keras.Model, images: CaptionedImages, views: int) -> str:
+    digest = hashlib.sha256(json.dumps([_FORMAT, views, [layer.name for layer in model.layers]]).encode())
     for weight in model.get_weights():
         digest.update(np.ascontiguousarray(weight).tobytes())
     for name in images.names:
@@ -83,9 +108,8 @@ def _compute(
     started = reported = time.monotonic()
     for begin, pixels in _decoded_batches(images, model.input_shape[1:3]):
         end = begin + len(pixels)
-        store[0, begin:end] = model.predict_on_batch(pixels)
-        if views == 2:
-            store[1, begin:end] = model.predict_on_batch(pixels[:, :, ::-1])
+        for view in range(views):
+            store[view, begin:end] = model.predict_on_batch(view_of(pixels, view, begin))
         if time.monotonic() - reported > _LOG_INTERVAL_S or end == len(images):
             reported = time.monotonic()
             log(f"features: {end}/{len(images)} images, {end / (reported - started):.0f} images/s")
@@ -94,9 +118,7 @@ def _compute(
     os.replace(temporary, path)
 
 
-def _decoded_batches(
-    images: CaptionedImages, size: tuple[int, int]
-) -> Iterator[tuple[int, NDArray[np.float32]]]:
+def _decoded_batches(images: CaptionedImages, size: tuple[int, int]) -> Iterator[tuple[int, NDArray[np.float32]]]:
     with ThreadPoolExecutor(max_workers=4) as pool:
         for begin in range(0, len(images), _BATCH_IMAGES):
             names = images.names[begin : begin + _BATCH_IMAGES]
@@ -105,8 +127,6 @@ def _decoded_batches(
 
 
 def _decode(path: Path, size: tuple[int, int]) -> NDArray[np.uint8]:
-    from caption_core.errors import ImageError
-
     try:
         return decode_image(path.read_bytes(), size, ImageLimits()).pixels
     except (OSError, ImageError) as error:

@@ -92,8 +92,8 @@ class TrainingLoop:
         # A stage begins with the best weights so far, which are also what a resumed stage's frozen part was cut from.
         self._assign(self._best)
         lower, upper = split_encoder(self._model.encoder, stage.train_encoder_from)
-        train = self._features(lower, self._data.train, mirror=self._config.data.mirror)
-        dev = self._features(lower, self._data.dev, mirror=False)
+        train = self._features(lower, self._data.train, views=self._config.data.views)
+        dev = self._features(lower, self._data.dev, views=1)
         run = _StageRun(
             stage,
             train,
@@ -106,8 +106,8 @@ class TrainingLoop:
         while self._progress.epoch < stage.epochs:
             self._run_epoch(run, averages)
 
-    def _features(self, lower: tf_keras.Model, images: CaptionedImages, *, mirror: bool) -> FeatureCache:
-        return cached_features(lower, images, self._config.data.cache, mirror=mirror, log=self._log)
+    def _features(self, lower: tf_keras.Model, images: CaptionedImages, *, views: int) -> FeatureCache:
+        return cached_features(lower, images, self._config.data.cache, views=views, log=self._log)
 
     def _dev_search(self) -> SearchSettings:
         return SearchSettings(beam_width=1, max_tokens=self._config.data.max_tokens)

@@ -111,9 +111,7 @@ class Trainer:
         gradients = [tf.convert_to_tensor(gradient) for gradient in tape.gradient(loss, self.variables)]
         gradients = tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, gradients)
         gradients, _ = tf.clip_by_global_norm(gradients, self._config.clip_norm)
-        self.optimizer.apply_gradients(
-            zip(gradients, self.variables, strict=True), skip_gradients_aggregation=True
-        )
+        self.optimizer.apply_gradients(zip(gradients, self.variables, strict=True), skip_gradients_aggregation=True)
         return loss
 
 

@@ -5,15 +5,14 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import replace
-from pathlib import Path
 
 from caption_core.bundle import Bundle
 from caption_core.errors import UsageError
+from caption_core.models.architectures import check_encoder
 from caption_core.training.config import TrainConfig
 from caption_core.training.data import load_data
 
 _IDENTITY = "run.json"
-_ROOT = Path(__file__).resolve().parents[2]
 
 
 def run_training(config: TrainConfig, *, address: str | None, command: str) -> Bundle:
@@ -29,18 +28,16 @@ def run_training(config: TrainConfig, *, address: str | None, command: str) -> B
             any cluster work.
         CapstanError: training failed.
     """
+    check_encoder(config.encoder, config.encoder_weights)
     data = load_data(config.data)
     _claim(config)
     # Imported late: a wrong argument must not cost the seconds that Ray and TensorFlow take to import.
-    import ray
+    from caption_core.engine.cluster import ClusterConfig, connected
+    from caption_core.training.distributed import cpus_a_worker, train_distributed
 
-    from caption_core.training.distributed import cpus_a_worker, train_distributed, worker_environment
-
-    ray.init(address=address, runtime_env=worker_environment(_ROOT))
-    try:
-        weights, history = train_distributed(replace(config, cpus_per_worker=cpus_a_worker(config)))
-    finally:
-        ray.shutdown()
+    with connected(ClusterConfig(address, dashboard=True)) as cluster:
+        cpus = cpus_a_worker(config, sum(cluster.node_cpus()))
+        weights, history = train_distributed(replace(config, cpus_per_worker=cpus))
     from caption_core.training.baseline import write_baseline
 
     return write_baseline(config, data.vocabulary, weights, history, command=command)

@@ -5,7 +5,8 @@ import pytest
 import tf_keras
 
 from caption_core.errors import UsageError
-from caption_core.models.encoders import ENCODERS, build_encoder, split_encoder
+from caption_core.models.architectures import ENCODERS
+from caption_core.models.encoders import build_encoder, split_encoder
 
 
 @pytest.fixture(scope="module")

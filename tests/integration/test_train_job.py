@@ -1,0 +1,111 @@
+"""The training job as a user runs it: a real local Ray, Ray Train workers, a kill and a resume."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from caption_core.bundle import open_bundle
+from caption_core.captioner import load_captioner
+from tests.bundle_builders import SyntheticSet, paint, write_encoder_weights
+
+ROOT = Path(__file__).resolve().parents[2]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+
+
+def command(data: SyntheticSet, output: Path, *options: str) -> list[str]:
+    arguments = {
+        "--images": data.folder / "images",
+        "--captions": data.folder / "captions.token.txt",
+        "--train-split": data.folder / "train.txt",
+        "--dev-split": data.folder / "train.txt",
+        "--encoder-weights": write_encoder_weights(data),
+        "--output": output,
+        "--cache": data.folder / "cache",
+        "--min-word-count": 1,
+        "--max-tokens": 8,
+        "--units": 32,
+        "--embedding-units": 16,
+        "--value-units": 32,
+        "--attention-units": 16,
+        "--learning-rate": 0.01,
+        "--batch-images": 4,
+        "--name": "tiny",
+        "--views": 1,
+    }
+    words = [str(word) for pair in arguments.items() for word in pair]
+    return [sys.executable, str(ROOT / "jobs" / "train_compress.py"), "train", *words, *options]
+
+
+def history(output: Path) -> list[dict[str, float]]:
+    checkpoints = sorted((output / "checkpoints").glob("checkpoint_*/progress.json"))
+    entries: list[dict[str, float]] = json.loads(checkpoints[-1].read_text())["history"]
+    return entries
+
+
+def finish(words: list[str]) -> str:
+    done = subprocess.run(words, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    return done.stdout
+
+
+def test_two_workers_train_as_one_does(synthetic_set: SyntheticSet, tmp_path: Path) -> None:
+    options = ("--epochs", "3", "--dropout", "0", "0", "0", "--cpus-per-worker", "1")
+    for workers in ("1", "2"):
+        finish(command(synthetic_set, tmp_path / workers, *options, "--workers", workers))
+    one, two = history(tmp_path / "1"), history(tmp_path / "2")
+    assert [entry["loss"] for entry in two] == pytest.approx([entry["loss"] for entry in one], abs=2e-3)
+    captioner = load_captioner(tmp_path / "2" / "bundle")
+    assert captioner.caption(paint("red", "plain wall")[None])[0].num_tokens > 0
+
+
+def test_a_killed_run_goes_on_and_other_settings_are_refused(synthetic_set: SyntheticSet, tmp_path: Path) -> None:
+    output = tmp_path / "run"
+    words = command(synthetic_set, output, "--epochs", "40", "--workers", "1")
+    driver = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+    deadline = time.monotonic() + 200
+    while not list(output.glob("checkpoints/checkpoint_*/progress.json")):
+        assert time.monotonic() < deadline, "no checkpoint was written"
+        assert driver.poll() is None, "the run ended before it could be killed"
+        time.sleep(0.2)
+    os.killpg(driver.pid, signal.SIGKILL)
+    driver.wait()
+    assert not (output / "bundle").exists()
+
+    finish(words)
+    assert [entry["epoch"] for entry in history(output)] == list(range(1, 41))
+    assert open_bundle(output / "bundle").manifest.name == "tiny"
+
+    other = subprocess.run([*words, "--seed", "7"], capture_output=True, text=True, timeout=100, check=False)
+    assert other.returncode == 2
+    assert "other settings (optimization)" in other.stderr
+    assert len(other.stderr.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--epochs", "0"), "epochs must be at least 1"),
+        (("--captions", "gone.txt"), "gone.txt"),
+        (("--encoder", "vgg99"), "unknown encoder 'vgg99'"),
+        (("--encoder-weights", "gone.h5"), "gone.h5: no such file"),
+        (("--batch-images", "3", "--workers", "2"), "multiple of workers"),
+        (("--note", "nothing"), "--note takes PART=TEXT"),
+    ],
+)
+def test_wrong_arguments_are_one_line_and_code_2(
+    synthetic_set: SyntheticSet, tmp_path: Path, options: tuple[str, ...], message: str
+) -> None:
+    words = command(synthetic_set, tmp_path / "run", *options)
+    done = subprocess.run(words, capture_output=True, text=True, timeout=100, check=False)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert not (tmp_path / "run").exists()

@@ -1,0 +1,87 @@
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from caption_core.training.checkpoint import Snapshot
+from caption_core.training.config import DecoderSizes, StageConfig, TrainConfig
+from caption_core.training.loop import TrainingLoop
+from tests.bundle_builders import SoloPeers, SyntheticSet, tiny_config
+
+STAGES = (
+    StageConfig(epochs=3, learning_rate=0.01, warmup_steps=2),
+    StageConfig(epochs=2, learning_rate=0.001, train_encoder_from="Conv_1", warmup_steps=2),
+)
+
+
+def quiet(_: str) -> None:
+    """Takes lines of progress to nowhere."""
+
+
+@pytest.fixture
+def config(synthetic_set: SyntheticSet, tmp_path: Path) -> TrainConfig:
+    # Dropout and mirrored views are on: a resumed run must draw them as the uninterrupted one does.
+    decoder = DecoderSizes(32, 16, 32, 16, feature_dropout=0.2, embedding_dropout=0.2, output_dropout=0.2)
+    data = synthetic_set.data_config(views=3)
+    return tiny_config(synthetic_set, tmp_path, stages=STAGES, decoder=decoder, data=data)
+
+
+class KilledPeers(SoloPeers):
+    """Saves its snapshots, and dies after some of them."""
+
+    def __init__(self, folder: Path, after: int) -> None:
+        super().__init__()
+        self.folder, self.after = folder, after
+
+    def report(self, metrics: dict[str, Any], snapshot: Snapshot) -> None:
+        super().report(metrics, snapshot)
+        self.folder.mkdir()
+        snapshot.save(self.folder)
+        self.folder = self.folder.with_name(self.folder.name + "+")
+        self.after -= 1
+        if self.after == 0:
+            raise KeyboardInterrupt
+
+
+def run(config: TrainConfig, peers: SoloPeers, snapshot: Snapshot | None = None) -> SoloPeers:
+    TrainingLoop(config, tf.distribute.get_strategy(), peers, snapshot, quiet).run()
+    return peers
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("after", [1, 3, 4])
+def test_a_run_killed_after_an_epoch_goes_on_as_if_nothing_had_happened(
+    config: TrainConfig, tmp_path: Path, after: int
+) -> None:
+    whole = run(config, SoloPeers()).snapshots[-1]
+    killed = KilledPeers(tmp_path / "snapshot", after)
+    with pytest.raises(KeyboardInterrupt):
+        run(config, killed)
+    last = tmp_path / ("snapshot" + "+" * (after - 1))
+    resumed = run(config, SoloPeers(), Snapshot.load(last)).snapshots[-1]
+    assert [entry["epoch"] for entry in resumed.progress.history] == [1, 2, 3, 1, 2]
+    assert resumed.progress.best_score == pytest.approx(whole.progress.best_score, abs=1e-6)
+    for name, weight in whole.best.items():
+        np.testing.assert_allclose(resumed.best[name], weight, atol=1e-5, err_msg=name)
+
+
+@pytest.mark.slow
+def test_a_second_stage_trains_the_upper_encoder_only(config: TrainConfig) -> None:
+    snapshots = run(config, SoloPeers()).snapshots
+    before, after = snapshots[2].best, snapshots[-1].current
+    changed = {name for name, weight in after.items() if not np.array_equal(weight, before.get(name))}
+    assert {"encoder/Conv_1/kernel", "decoder/energy/kernel"} <= changed
+    assert "encoder/block_16_project/kernel" not in changed
+    # Batch norm's statistics stay those of the pretrained encoder.
+    assert "encoder/Conv_1_bn/moving_mean" not in changed
+
+
+@pytest.mark.slow
+def test_training_lowers_the_loss_and_keeps_the_best_epoch(synthetic_set: SyntheticSet, tmp_path: Path) -> None:
+    stages = (StageConfig(epochs=12, learning_rate=0.01, warmup_steps=2),)
+    history = run(tiny_config(synthetic_set, tmp_path, stages=stages), SoloPeers()).snapshots[-1].progress
+    losses = [entry["loss"] for entry in history.history]
+    assert losses[-1] < 0.5 * losses[0]
+    assert history.best_score == pytest.approx(max(e["dev_CIDEr-D"] for e in history.history), abs=1e-4)
