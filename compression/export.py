@@ -49,7 +49,23 @@ def export_decoder(model: CaptioningModel) -> tuple[bytes, bytes]:
         Two LiteRT graphs. Start: `features` to `h`, `c` [B, 1, units], `keys`, `values` [B, L, ...].
         Step: `tokens` int32 [B, K], `h`, `c` [B, K, units], `keys`, `values` to `logits` [B, K, V], `next_h`, `next_c`.
     """
-    return _dynamic_range(model, _start(model)), _dynamic_range(model, _step(model.decoder))
+    return _dynamic_range(model, _start(model)), _export_step(model)
+
+
+def _export_step(model: CaptioningModel) -> bytes:
+    """The step's graph, whose embedding and tied output layer share one int8 table.
+
+    The converter quantizes the output layer by itself. It arrives at this very table because it is given weights that
+    the table represents exactly: rounding has no ties left to break its own way.
+    """
+    embedding = model.decoder.embedding
+    original = embedding.numpy()
+    table, scales = quantize_rows(original)
+    embedding.assign(table * scales)
+    try:
+        return _dynamic_range(model, _step(model.decoder, table, scales))
+    finally:
+        embedding.assign(original)
 
 
 def _dynamic_range(model: CaptioningModel, graph: tf.types.experimental.PolymorphicFunction) -> bytes:
@@ -68,9 +84,10 @@ def _start(model: CaptioningModel) -> tf.types.experimental.PolymorphicFunction:
     return start
 
 
-def _step(decoder: SoftAttentionDecoder) -> tf.types.experimental.PolymorphicFunction:
+def _step(
+    decoder: SoftAttentionDecoder, embedding: NDArray[np.int8], scales: NDArray[np.float32]
+) -> tf.types.experimental.PolymorphicFunction:
     config = decoder.config
-    embedding, scales = quantize_rows(decoder.embedding.numpy())
 
     @tf.function(
         input_signature=[
@@ -91,14 +108,9 @@ def _step(decoder: SoftAttentionDecoder) -> tf.types.experimental.PolymorphicFun
 
 
 def quantize_rows(table: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
-    """Symmetric int8 with a scale a row: (int8 [rows, columns], scales float32 [rows, 1]); table = int8 * scale.
-
-    Rounds halves away from zero, as the converter does: the rows equal those of a tied output layer to the byte, so
-    that the two share one buffer.
-    """
+    """Symmetric int8 with a scale a row: (int8 [rows, columns], scales float32 [rows, 1]); table = int8 * scale."""
     scales = np.maximum(np.abs(table).max(axis=1, keepdims=True) / np.float32(127), np.finfo(np.float32).tiny)
-    steps = table / scales
-    return (np.sign(steps) * np.floor(np.abs(steps) + 0.5)).astype(np.int8), scales
+    return np.round(table / scales).astype(np.int8), scales
 
 
 def _converter(

@@ -54,6 +54,9 @@ def main() -> None:
 @click.option("--fine-tune-from", help="First encoder layer that trains in a second stage, e.g. block_13_expand.")
 @click.option("--fine-tune-epochs", default=5, show_default=True, help="Epochs of the second stage.")
 @click.option("--fine-tune-learning-rate", default=1e-4, show_default=True, help="Peak rate of the second stage.")
+@click.option("--self-critical-epochs", default=0, show_default=True, help="Epochs of training on CIDEr-D, at the end.")
+@click.option("--self-critical-learning-rate", default=5e-5, show_default=True, help="Peak rate of these epochs.")
+@click.option("--initial", type=_FOLDER, help="Float bundle to go on from; --epochs 0 goes straight to later stages.")
 @click.option("--batch-images", default=32, show_default=True, help="Images an update, over all workers.")
 @click.option("--units", default=512, show_default=True, help="LSTM units.")
 @click.option("--embedding-units", default=256, show_default=True, help="Word embedding size.")
@@ -186,9 +189,12 @@ def _notes(pairs: tuple[str, ...]) -> dict[str, str]:
 
 
 def _train_config(**o: Any) -> TrainConfig:
-    stages = [StageConfig(o["epochs"], o["learning_rate"])]
+    stages = [] if o["initial"] and not o["epochs"] else [StageConfig(o["epochs"], o["learning_rate"])]
     if o["fine_tune_from"]:
         stages.append(StageConfig(o["fine_tune_epochs"], o["fine_tune_learning_rate"], o["fine_tune_from"]))
+    if o["self_critical_epochs"]:
+        rate = o["self_critical_learning_rate"]
+        stages.append(StageConfig(o["self_critical_epochs"], rate, self_critical=True))
     return TrainConfig(
         data=DataConfig(
             images=o["images"],
@@ -205,6 +211,7 @@ def _train_config(**o: Any) -> TrainConfig:
         stages=tuple(stages),
         encoder=o["encoder"],
         encoder_weights=_encoder_weights(o["encoder_weights"]),
+        initial=o["initial"],
         decoder=DecoderSizes(o["units"], o["embedding_units"], o["value_units"], o["attention_units"], *o["dropout"]),
         optimization=OptimizationConfig(
             batch_images=o["batch_images"],

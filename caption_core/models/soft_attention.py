@@ -16,12 +16,16 @@ import tensorflow as tf
 import tf_keras
 
 from caption_core.errors import UsageError
+from caption_core.vocabulary import END, PAD, START, UNKNOWN
 
 State = tuple[tf.Tensor, tf.Tensor]
 """(h, c), each float32 [B, K, units]."""
 
 Memory = tuple[tf.Tensor, tf.Tensor]
 """(keys [B, L, attention_units], values [B, L, value_units]), fixed for an image."""
+
+
+_Loop = tuple[tf.Tensor, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +135,36 @@ class SoftAttentionDecoder(tf_keras.Model):
         _, _, _, outputs = tf.while_loop(lambda t, *_: t < length, body, (0, h, c, outputs), maximum_iterations=length)
         hidden = tf.transpose(outputs.stack(), (1, 2, 0, 3))  # [B, K, T, units + value_units]
         return self._project(_dropout(hidden, self.config.output_dropout, dropout_seed, 2))
+
+    def sample(self, features: tf.Tensor, captions: int, max_tokens: int, seed: tf.Tensor) -> tf.Tensor:
+        """Draw captions from the model's own distribution.
+
+        Args:
+            features: float32 [B, L, channels].
+            captions: K, how many to draw for an image.
+            max_tokens: words of the longest.
+            seed: int32 [2]; an equal seed draws the same.
+
+        Returns:
+            int32 [B, K, max_tokens + 1]: words, the end token, padding; a caption cut at `max_tokens` words ends there.
+        """
+        (h, c), memory = self.start(features)
+        h, c = tf.repeat(h, captions, axis=1), tf.repeat(c, captions, axis=1)
+        shape = tf.shape(h)[:2]
+        forbidden = tf.constant([token in (PAD, START, UNKNOWN) for token in range(self.config.vocabulary_size)])
+        drawn = tf.TensorArray(tf.int32, size=max_tokens + 1)
+
+        def body(t: tf.Tensor, previous: tf.Tensor, h: tf.Tensor, c: tf.Tensor, drawn: tf.TensorArray) -> _Loop:
+            logits, (h, c) = self.step(previous, (h, c), memory)
+            flat = tf.reshape(tf.where(forbidden, -1e9, logits), (-1, self.config.vocabulary_size))
+            words = tf.random.stateless_categorical(flat, 1, seed + tf.stack((0, t)), tf.int32)
+            words = tf.where(t == max_tokens, END, tf.reshape(words, shape))
+            words = tf.where((previous == END) | (previous == PAD), PAD, words)
+            return t + 1, words, h, c, drawn.write(t, words)
+
+        start = tf.fill(shape, START)
+        loop = tf.while_loop(lambda t, *_: t <= max_tokens, body, (0, start, h, c, drawn))
+        return tf.transpose(loop[-1].stack(), (1, 2, 0))
 
     def _advance(self, words: tf.Tensor, state: State, memory: Memory) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """One LSTM step from precomputed word gates [B, K, 4 units]: (h, c, context [B, K, value_units])."""

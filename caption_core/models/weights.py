@@ -13,6 +13,9 @@ from safetensors.numpy import load_file, save_file
 
 from caption_core.errors import BundleError
 
+WEIGHTS = "weights.safetensors"
+"""Name of the weights file in a float bundle."""
+
 Weights = dict[str, NDArray[np.float32]]
 
 

@@ -11,10 +11,8 @@ from caption_core.errors import BundleError
 from caption_core.models.captioning import CaptioningModel, DecoderFunctions
 from caption_core.models.encoders import build_encoder
 from caption_core.models.soft_attention import SoftAttentionConfig, SoftAttentionDecoder
-from caption_core.models.weights import assign_weights, load_weights
+from caption_core.models.weights import WEIGHTS, assign_weights, load_weights
 from caption_core.search import State, Step
-
-WEIGHTS = "weights.safetensors"
 
 
 def load_model(bundle: Bundle) -> CaptioningModel:

@@ -7,12 +7,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from caption_core.bundle import MODEL_CARD, VOCABULARY, Bundle, write_bundle
+from caption_core.bundle import MODEL_CARD, VOCABULARY, Bundle, open_bundle, write_bundle
 from caption_core.model_card import render_model_card
 from caption_core.models.architectures import ENCODERS
 from caption_core.models.soft_attention import SoftAttentionConfig
-from caption_core.models.weights import load_weights
-from caption_core.runtimes.tensorflow import WEIGHTS
+from caption_core.models.weights import WEIGHTS, load_weights
 from caption_core.search import SearchSettings
 from caption_core.training.config import TrainConfig
 from caption_core.vocabulary import Vocabulary
@@ -50,6 +49,7 @@ def write_baseline(
             "encoder_weights": _weights_name(config.encoder_weights),
             "command": command,
             "seed": config.optimization.seed,
+            **_ancestry(config),
             "notes": config.notes,
             "versions": {name: version(name) for name in ("tensorflow", "tf-keras", "ray")},
         },
@@ -67,6 +67,14 @@ def write_baseline(
 def _best_scores(history: list[dict[str, Any]]) -> dict[str, float]:
     best = max(history, key=lambda entry: entry["dev_CIDEr-D"])
     return {name.removeprefix("dev_"): score for name, score in best.items() if name.startswith("dev_")}
+
+
+def _ancestry(config: TrainConfig) -> dict[str, Any]:
+    if not config.initial:
+        return {}
+    parent = open_bundle(config.initial)
+    earlier = parent.manifest.provenance
+    return {"parent": parent.model_id, "steps": [*earlier.steps, f"trained: {earlier.command}"]}
 
 
 def _weights_name(weights: str | None) -> str:

@@ -17,12 +17,14 @@ class StageConfig:
         epochs: passes over the training images.
         learning_rate: Adam's peak rate, reached after `warmup_steps`; a cosine takes it to zero at the stage's end.
         train_encoder_from: name of the first encoder layer that trains; None freezes the whole encoder.
+        self_critical: trains on the CIDEr-D of the model's own captions in place of the references' likelihood.
     """
 
     epochs: int
     learning_rate: float
     train_encoder_from: str | None = None
     warmup_steps: int = 100
+    self_critical: bool = False
 
     def __post_init__(self) -> None:
         if self.epochs < 1:
@@ -109,13 +111,18 @@ class DecoderSizes:
 
 @dataclass(frozen=True, slots=True)
 class TrainConfig:
-    """A whole run."""
+    """A whole run.
+
+    Attributes:
+        initial: float bundle whose weights and vocabulary the first stage begins with; None begins anew.
+    """
 
     data: DataConfig
     output: Path
     stages: tuple[StageConfig, ...]
     encoder: str = "mobilenet_v2"
     encoder_weights: str | None = "imagenet"
+    initial: Path | None = None
     decoder: DecoderSizes = field(default_factory=DecoderSizes)
     optimization: OptimizationConfig = field(default_factory=OptimizationConfig)
     name: str = "captioner"

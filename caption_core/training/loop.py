@@ -13,10 +13,11 @@ import tensorflow as tf
 import tf_keras
 from numpy.typing import NDArray
 
+from caption_core.bundle import open_bundle
 from caption_core.models.captioning import CaptioningModel, DecoderFunctions
 from caption_core.models.encoders import build_encoder, split_encoder
 from caption_core.models.soft_attention import SoftAttentionConfig, SoftAttentionDecoder
-from caption_core.models.weights import Weights, assign_weights, named_weights
+from caption_core.models.weights import WEIGHTS, Weights, assign_weights, load_weights, named_weights
 from caption_core.search import SearchSettings
 from caption_core.training.batches import plan_epoch
 from caption_core.training.checkpoint import Progress, Snapshot
@@ -24,9 +25,11 @@ from caption_core.training.config import StageConfig, TrainConfig
 from caption_core.training.data import load_data
 from caption_core.training.dataset import CaptionedImages
 from caption_core.training.features import FeatureCache, cached_features
-from caption_core.training.optimization import AveragedWeights, Trainer, learning_rate
+from caption_core.training.objectives import CaptionChoice, OwnCaptions, References
+from caption_core.training.optimization import AveragedWeights, CaptionBatch, Trainer, learning_rate
 from caption_core.training.selection import DevSet
-from caption_core.vocabulary import PAD, Vocabulary
+from caption_core.training.self_critical import CiderReward, Sampler
+from caption_core.vocabulary import Vocabulary
 
 _LOG_INTERVAL_S = 15.0
 
@@ -75,9 +78,11 @@ class TrainingLoop:
         log: Callable[[str], None] = print,
     ) -> None:
         self._config, self._strategy, self._peers, self._log = config, strategy, peers, log
-        self._data = load_data(config.data)
+        self._data = load_data(config.data, config.initial)
         with strategy.scope():
             self._model = build_model(config, self._data.vocabulary)
+        if config.initial:
+            self._assign(load_weights(open_bundle(config.initial).path(WEIGHTS)))
         self._progress = snapshot.progress if snapshot else Progress()
         self._best = snapshot.best if snapshot else self._weights()
         self._resume = snapshot
@@ -95,12 +100,7 @@ class TrainingLoop:
         train = self._features(lower, self._data.train, views=self._config.data.views)
         dev = self._features(lower, self._data.dev, views=1)
         run = _StageRun(
-            stage,
-            train,
-            DevSet(self._data.dev, dev, self._data.vocabulary, self._dev_search()),
-            upper,
-            DecoderFunctions(self._model.decoder),
-            Trainer(self._strategy, upper, self._model.decoder, self._config.optimization),
+            stage, train, self._dev_set(dev), upper, DecoderFunctions(self._model.decoder), *self._tools(stage, upper)
         )
         averages = self._start_averages(run)
         while self._progress.epoch < stage.epochs:
@@ -109,8 +109,20 @@ class TrainingLoop:
     def _features(self, lower: tf_keras.Model, images: CaptionedImages, *, views: int) -> FeatureCache:
         return cached_features(lower, images, self._config.data.cache, views=views, log=self._log)
 
-    def _dev_search(self) -> SearchSettings:
-        return SearchSettings(beam_width=1, max_tokens=self._config.data.max_tokens)
+    def _dev_set(self, features: FeatureCache) -> DevSet:
+        greedy = SearchSettings(beam_width=1, max_tokens=self._config.data.max_tokens)
+        return DevSet(self._data.dev, features, self._data.vocabulary, greedy)
+
+    def _tools(self, stage: StageConfig, upper: tf_keras.Model | None) -> tuple[Trainer, CaptionChoice]:
+        decoder, optimization = self._model.decoder, self._config.optimization
+        # Samples come from the whole model, so that is what their rewards must train.
+        trainer = Trainer(
+            self._strategy, upper, decoder, clip_norm=optimization.clip_norm, dropout=not stage.self_critical
+        )
+        if not stage.self_critical:
+            return trainer, References(self._data.tokens, optimization.label_smoothing)
+        reward = CiderReward(self._data.tokens, len(self._data.vocabulary))
+        return trainer, OwnCaptions(Sampler(upper, decoder, self._config.data.max_tokens), reward)
 
     def _start_averages(self, run: _StageRun) -> AveragedWeights:
         """Averages over the stage's trained variables; restores them, weights and optimizer from a snapshot."""
@@ -150,9 +162,9 @@ class TrainingLoop:
         total = len(plan) * run.stage.epochs
         losses = []
         reported = time.monotonic()
-        for number, batch in enumerate(self._batches(run, plan)):
+        for number, (images, activations) in enumerate(self._batches(run, plan)):
             rate = learning_rate(run.stage, self._progress.updates, total)
-            losses.append(run.trainer.update(**batch, rate=rate, dropout_seed=self._dropout_seed()))
+            losses.append(run.trainer.update(self._captions(run, images, activations), rate))
             averages.update()
             self._progress.updates += 1
             if time.monotonic() - reported > _LOG_INTERVAL_S:
@@ -169,35 +181,33 @@ class TrainingLoop:
             epoch=1000 * self._progress.stage + self._progress.epoch,
         )
 
-    def _dropout_seed(self) -> tuple[int, int]:
+    def _random_stream(self) -> tuple[int, int]:
+        """Decides what this worker draws in this update: dropout masks or captions."""
         optimization, peers = self._config.optimization, self._peers
         stream = self._progress.stage * 1_000_003 + optimization.seed
-        # The model adds small numbers to the second part, one for each place where it drops.
-        return stream, 16 * (self._progress.updates * peers.size + peers.rank)
+        # The model adds numbers below this to the second part: one for each place or word that it draws at.
+        return stream, 256 * (self._progress.updates * peers.size + peers.rank)
 
-    def _batches(self, run: _StageRun, plan: list[NDArray[np.int64]]) -> Iterator[dict[str, Any]]:
-        """This worker's share of each batch, read one batch ahead in a thread."""
+    def _captions(self, run: _StageRun, images: NDArray[np.int64], activations: NDArray[np.float32]) -> CaptionBatch:
+        share = slice(self._peers.rank, None, self._peers.size)
+        return run.captions(images, share, activations, self._random_stream())
+
+    def _batches(
+        self, run: _StageRun, plan: list[NDArray[np.int64]]
+    ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
+        """Each batch's images, and activations of this worker's share of them, read one batch ahead in a thread."""
         views = np.random.default_rng((self._config.optimization.seed, self._progress.stage, self._progress.epoch))
         chosen = views.integers(run.train.views.shape[0], size=len(self._data.train))
         with ThreadPoolExecutor(max_workers=1) as reader:
             ahead = None
             for images in plan:
-                following = reader.submit(self._batch, run, images, chosen)
+                mine = images[self._peers.rank :: self._peers.size]
+                following = (images, reader.submit(run.train.batch, mine, chosen[mine]))
                 if ahead is not None:
-                    yield ahead.result()
+                    yield ahead[0], ahead[1].result()
                 ahead = following
             if ahead is not None:
-                yield ahead.result()
-
-    def _batch(self, run: _StageRun, images: NDArray[np.int64], views: NDArray[np.int64]) -> dict[str, Any]:
-        tokens = self._data.tokens.tokens[images][:, :, : self._data.tokens.lengths[images].max()]
-        share = slice(self._peers.rank, None, self._peers.size)
-        mine = images[share]
-        return {
-            "activations": run.train.batch(mine, views[mine]),
-            "tokens": tokens[share],
-            "batch_tokens": int((tokens[:, :, 1:] != PAD).sum()),
-        }
+                yield ahead[0], ahead[1].result()
 
     def _log_line(self, run: _StageRun, done: int, batches: int, loss: float, rate: float) -> None:
         epoch = f"stage {self._progress.stage + 1} epoch {self._progress.epoch + 1}/{run.stage.epochs}"
@@ -226,3 +236,4 @@ class _StageRun:
     upper: tf_keras.Model | None
     decode: DecoderFunctions
     trainer: Trainer
+    captions: CaptionChoice

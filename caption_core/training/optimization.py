@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 import tensorflow as tf
@@ -10,7 +11,7 @@ import tf_keras
 from numpy.typing import NDArray
 
 from caption_core.models.soft_attention import SoftAttentionDecoder
-from caption_core.training.config import OptimizationConfig, StageConfig
+from caption_core.training.config import StageConfig
 from caption_core.vocabulary import PAD
 
 
@@ -24,30 +25,57 @@ def learning_rate(stage: StageConfig, step: int, steps: int) -> float:
 
 
 def smoothed_cross_entropy(logits: tf.Tensor, targets: tf.Tensor, smoothing: float) -> tf.Tensor:
-    """Sum over all non-padding targets of the label-smoothed cross-entropy, in nats.
+    """Label-smoothed cross-entropy of each caption, summed over its non-padding targets, in nats.
 
     Args:
-        logits: float32 [..., V].
-        targets: int32 [...]; padding counts nothing.
+        logits: float32 [B, K, T, V].
+        targets: int32 [B, K, T]; padding counts nothing.
         smoothing: share of the target spread evenly over V.
+
+    Returns:
+        float32 [B, K].
     """
     log_p = tf.nn.log_softmax(logits)
     chosen = tf.gather(log_p, targets, batch_dims=targets.shape.rank)
     loss = -(1.0 - smoothing) * chosen - smoothing * tf.reduce_mean(log_p, axis=-1)
-    return tf.reduce_sum(tf.where(targets != PAD, loss, 0.0))
+    return tf.reduce_sum(tf.where(targets != PAD, loss, 0.0), axis=-1)
+
+
+@dataclass(frozen=True, slots=True)
+class CaptionBatch:
+    """One worker's share of a batch: what the loss is computed from.
+
+    The loss is the sum over captions of weight times cross-entropy, over all workers, divided by `divisor`.
+
+    Attributes:
+        activations: float32 [B, ...], the frozen encoder part's outputs.
+        tokens: int32 [B, K, T], captions, start token first.
+        weights: float32 [B, K], what each caption counts; negative for one to be made less likely.
+        divisor: of the whole batch's loss, the same on every worker.
+        smoothing: label smoothing.
+        dropout_seed: int32 [2], decides this worker's dropout masks.
+    """
+
+    activations: NDArray[np.float32]
+    tokens: NDArray[np.int32]
+    weights: NDArray[np.float32]
+    divisor: float
+    smoothing: float
+    dropout_seed: tuple[int, int]
 
 
 class Trainer:
     """Updates a decoder, and the upper part of an encoder where there is one, under a distribution strategy.
 
-    Every worker brings its share of a batch; gradients are summed over workers before clipping, and losses are
-    divided by the whole batch's tokens, so the update does not depend on how many workers share the batch.
+    Every worker brings its share of a batch; gradients are summed over workers before clipping, and the loss is
+    divided by a number that all workers share, so the update does not depend on how many workers share the batch.
 
     Args:
         strategy: the strategy in whose scope the models were built.
         upper: trained part of the encoder, or None.
         decoder: the decoder.
-        config: optimization settings.
+        clip_norm: cap of the gradients' global norm.
+        dropout: whether the decoder drops units.
     """
 
     def __init__(
@@ -55,62 +83,62 @@ class Trainer:
         strategy: tf.distribute.Strategy,
         upper: tf_keras.Model | None,
         decoder: SoftAttentionDecoder,
-        config: OptimizationConfig,
+        *,
+        clip_norm: float,
+        dropout: bool = True,
     ) -> None:
-        self._strategy, self._upper, self._decoder, self._config = strategy, upper, decoder, config
+        self._strategy, self._upper, self._decoder = strategy, upper, decoder
+        self._clip_norm, self._dropout = clip_norm, dropout
         self.variables = list(decoder.trainable_variables) + (list(upper.trainable_variables) if upper else [])
         with strategy.scope():
             self.optimizer = tf_keras.optimizers.Adam(beta_2=0.98, epsilon=1e-8)
             self.optimizer.build(self.variables)
-        token_spec = tf.TensorSpec((None, None, None), tf.int32)
         shape = upper.input_shape[1:] if upper else (None, decoder.config.feature_channels)
-        activations = tf.TensorSpec((None, *shape), tf.float32)
-        self._update = tf.function(
-            self._distributed_update,
-            input_signature=[
-                activations,
-                token_spec,
-                tf.TensorSpec((), tf.float32),
-                tf.TensorSpec((2,), tf.int32),
-            ],
-        )
+        scalar = tf.TensorSpec((), tf.float32)
+        signature = [
+            tf.TensorSpec((None, *shape), tf.float32),  # activations
+            tf.TensorSpec((None, None, None), tf.int32),  # tokens
+            tf.TensorSpec((None, None), tf.float32),  # weights
+            scalar,  # divisor
+            scalar,  # smoothing
+            tf.TensorSpec((2,), tf.int32),  # dropout seed
+        ]
+        self._update = tf.function(self._distributed_update, input_signature=signature)
 
-    def update(
-        self,
-        activations: NDArray[np.float32],
-        tokens: NDArray[np.int32],
-        *,
-        batch_tokens: int,
-        rate: float,
-        dropout_seed: tuple[int, int],
-    ) -> tf.Tensor:
-        """Make one update; returns the batch's loss a token in nats, over all workers (a scalar, not yet waited for).
-
-        Args:
-            activations: float32 [B, ...], the frozen encoder part's outputs for this worker's images.
-            tokens: int32 [B, K, T], their captions, start token first.
-            batch_tokens: target tokens of the whole batch, over all workers.
-            rate: learning rate.
-            dropout_seed: decides this worker's dropout masks in this update.
-        """
+    def update(self, batch: CaptionBatch, rate: float) -> tf.Tensor:
+        """Make one update at learning rate `rate`; returns the loss over all workers, a scalar not yet waited for."""
         self.optimizer.learning_rate.assign(rate)
-        return self._update(activations, tokens, tf.constant(float(batch_tokens)), tf.constant(dropout_seed, tf.int32))
+        return self._update(
+            batch.activations,
+            batch.tokens,
+            batch.weights,
+            tf.constant(batch.divisor, tf.float32),
+            tf.constant(batch.smoothing, tf.float32),
+            tf.constant(batch.dropout_seed, tf.int32),
+        )
 
     def _distributed_update(self, *batch: tf.Tensor) -> tf.Tensor:
         loss = self._strategy.run(self._replica_update, args=batch)
         return self._strategy.reduce(tf.distribute.ReduceOp.SUM, loss, axis=None)
 
     def _replica_update(
-        self, activations: tf.Tensor, tokens: tf.Tensor, batch_tokens: tf.Tensor, dropout_seed: tf.Tensor
+        self,
+        activations: tf.Tensor,
+        tokens: tf.Tensor,
+        weights: tf.Tensor,
+        divisor: tf.Tensor,
+        smoothing: tf.Tensor,
+        dropout_seed: tf.Tensor,
     ) -> tf.Tensor:
         with tf.GradientTape() as tape:
             # Batch norm stays in inference mode: statistics of a few images would harm the pretrained ones.
             features = self._upper(activations, training=False) if self._upper else activations
-            logits = self._decoder(features, tokens[:, :, :-1], dropout_seed)
-            loss = smoothed_cross_entropy(logits, tokens[:, :, 1:], self._config.label_smoothing) / batch_tokens
+            logits = self._decoder(features, tokens[:, :, :-1], dropout_seed if self._dropout else None)
+            losses = smoothed_cross_entropy(logits, tokens[:, :, 1:], smoothing)
+            loss = tf.reduce_sum(weights * losses) / divisor
         gradients = [tf.convert_to_tensor(gradient) for gradient in tape.gradient(loss, self.variables)]
         gradients = tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, gradients)
-        gradients, _ = tf.clip_by_global_norm(gradients, self._config.clip_norm)
+        gradients, _ = tf.clip_by_global_norm(gradients, self._clip_norm)
         self.optimizer.apply_gradients(zip(gradients, self.variables, strict=True), skip_gradients_aggregation=True)
         return loss
 

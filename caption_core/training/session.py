@@ -29,7 +29,7 @@ def run_training(config: TrainConfig, *, address: str | None, command: str) -> B
         CapstanError: training failed.
     """
     check_encoder(config.encoder, config.encoder_weights)
-    data = load_data(config.data)
+    data = load_data(config.data, config.initial)
     _claim(config)
     # Imported late: a wrong argument must not cost the seconds that Ray and TensorFlow take to import.
     from caption_core.engine.cluster import ClusterConfig, connected

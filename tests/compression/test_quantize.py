@@ -4,9 +4,7 @@ import pytest
 
 from caption_core.bundle import open_bundle
 from caption_core.errors import UsageError
-from caption_core.runtimes.litert import DECODER_STEP
 from compression.quantize import QuantizeConfig, image_files, quantize_bundle
-from compression.shared_buffers import share_equal_buffers
 from tests.bundle_builders import SyntheticSet
 
 
@@ -15,11 +13,6 @@ def test_a_compressed_bundle_names_its_parent_and_is_far_smaller(tiny_bundle: Pa
     assert compressed.manifest.provenance.parent == parent.model_id
     assert compressed.manifest.runtime == "litert"
     assert compressed.num_bytes() < 0.4 * parent.num_bytes()
-
-
-def test_shared_buffers_are_shared_already(tiny_int8_bundle: Path) -> None:
-    graph = open_bundle(tiny_int8_bundle).path(DECODER_STEP).read_bytes()
-    assert len(share_equal_buffers(graph)) == len(graph)
 
 
 def test_a_compressed_bundle_can_not_be_compressed_again(
