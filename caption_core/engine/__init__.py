@@ -1,0 +1,1 @@
+"""Captioning on Ray: the only place where the two meet."""

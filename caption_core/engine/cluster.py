@@ -1,0 +1,207 @@
+"""The Ray cluster that a run works on: one of its own, an existing one, or the one that its job was submitted to."""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import socket
+import time
+from collections.abc import Callable, Iterator, MutableMapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray.autoscaler.sdk import request_resources
+
+import caption_core
+from caption_core.engine.pool_size import count_fitting
+from caption_core.errors import CapstanError, UsageError
+
+# Ray's job server sets it for the entry point of a submitted job (ray._private.runtime_env.constants).
+_SUBMITTED_JOB_VARIABLE = "RAY_JOB_CONFIG_JSON_ENV_VAR"
+_PACKAGE = Path(caption_core.__file__).resolve().parent
+
+_CONNECT_TIMEOUT_S = 10.0
+_POLL_S = 1.0
+_NOTE_EVERY_S = 30.0
+
+
+class ClusterKind(Enum):
+    """Whose cluster it is."""
+
+    LOCAL = "a local Ray"
+    EXISTING = "an existing Ray cluster"
+    SUBMITTED = "the Ray cluster that the job was submitted to"
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterConfig:
+    """Where to run.
+
+    Attributes:
+        address: of an existing cluster (host:port, or 'auto' for the one on this machine); None for a local Ray, or,
+            in a submitted job or with RAY_ADDRESS set, the cluster meant by those.
+        cpus: CPUs that a local Ray offers; None for all of the machine.
+        wait_s: how long a joined cluster may take to grow until the smallest pool fits. The default covers a cloud's
+            machine that boots and installs what it needs.
+        dashboard: whether a local Ray starts its dashboard, which Ray Train asks for the state of its actors.
+    """
+
+    address: str | None = None
+    cpus: int | None = None
+    wait_s: float = 600.0
+    dashboard: bool = False
+
+    def __post_init__(self) -> None:
+        if self.cpus is not None and self.kind is not ClusterKind.LOCAL:
+            raise UsageError(f"--cpus sizes a local Ray; this run works on {self.kind.value}")
+        if self.cpus is not None and self.cpus < 1:
+            raise UsageError(f"--cpus must be at least 1, not {self.cpus}")
+        if "://" in (self.resolved_address or ""):
+            raise UsageError(
+                f"{self.resolved_address}: not the address of a cluster to join (host:port or auto); "
+                "to run there, submit the job: ray job submit --working-dir . -- python jobs/caption_batch.py …"
+            )
+
+    @property
+    def kind(self) -> ClusterKind:
+        """Whose cluster will be used."""
+        if is_submitted_job():
+            return ClusterKind.SUBMITTED
+        return ClusterKind.EXISTING if self.resolved_address else ClusterKind.LOCAL
+
+    @property
+    def resolved_address(self) -> str | None:
+        """The address to join, from the argument or the environment."""
+        return self.address or os.environ.get("RAY_ADDRESS") or None
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """A cluster that this process is connected to.
+
+    Attributes:
+        kind: whose it is.
+    """
+
+    kind: ClusterKind
+
+    @property
+    def can_grow(self) -> bool:
+        """Whether machines may join while the run lasts."""
+        return self.kind is not ClusterKind.LOCAL
+
+    def node_cpus(self) -> tuple[float, ...]:
+        """CPUs of each of its machines at this moment."""
+        return tuple(node["Resources"].get("CPU", 0.0) for node in ray.nodes() if node["Alive"])
+
+    def free_cpus(self) -> float:
+        """CPUs that nobody claims at this moment."""
+        return float(ray.available_resources().get("CPU", 0))
+
+    def wait_for_actors(self, number: int, cpus_per_actor: int, wait_s: float, note: Callable[[str], None]) -> None:
+        """Ask the cluster to grow until a number of actors fit, and wait for it, up to a limit.
+
+        A cluster may have been scaled down to no CPUs at all. One that doesn't grow is waited for in vain: it can't be
+        told apart from one whose machines take minutes to start.
+        """
+        if not self.can_grow or count_fitting(self.node_cpus(), cpus_per_actor) >= number:
+            return
+        request_resources(bundles=[{"CPU": cpus_per_actor}] * number)
+        end_s = time.monotonic() + wait_s
+        next_note_s = 0.0
+        while (fitting := count_fitting(self.node_cpus(), cpus_per_actor)) < number and time.monotonic() < end_s:
+            if time.monotonic() >= next_note_s:
+                note(f"{fitting} of {number} actors fit on the cluster; waiting up to {wait_s:.0f} s for it to grow")
+                next_note_s = time.monotonic() + _NOTE_EVERY_S
+            time.sleep(_POLL_S)
+        # The actors themselves keep the machines from now on.
+        request_resources(bundles=[])
+
+
+def is_submitted_job() -> bool:
+    """Whether this process is the entry point of a job that came through `ray job submit`."""
+    return _SUBMITTED_JOB_VARIABLE in os.environ
+
+
+@contextmanager
+def connected(config: ClusterConfig) -> Iterator[Cluster]:
+    """Start or join the cluster; at the end stop what was started and leave what was joined.
+
+    Raises:
+        CapstanError: no cluster answers, or it refuses.
+    """
+    where = config.resolved_address or "here"
+    try:
+        _check_answers(config)
+        ray.init(**_init_arguments(config))
+    except (OSError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
+        raise CapstanError(f"can't use {config.kind.value} ({where}): {_cause(error)}") from error
+    try:
+        yield Cluster(config.kind)
+    finally:
+        ray.shutdown()
+
+
+def _check_answers(config: ClusterConfig) -> None:
+    """Fail at once where nothing listens; Ray itself would try for twenty minutes."""
+    host, colon, port = (config.resolved_address or "").rpartition(":")
+    if config.kind is ClusterKind.EXISTING and colon and port.isdigit():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT_TIMEOUT_S).close()
+
+
+def _cause(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    first, *rest = str(error).strip().splitlines() or [type(error).__name__]
+    if "InvalidAuthToken" in str(error) or "Failed to connect" in first:
+        # Ray reports a refused token only in native code's messages.
+        return f"{first}; if it asks for a token, set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH"
+    return rest[-1] if rest else first
+
+
+def _init_arguments(config: ClusterConfig) -> dict[str, Any]:
+    quiet: dict[str, Any] = {"logging_level": "WARNING"}
+    match config.kind:
+        case ClusterKind.LOCAL:
+            prepare_local_environment(os.environ)
+            # It warns of what is as it should be: that this Ray asks for a token.
+            logging.getLogger("ray._private.authentication.authentication_token_setup").setLevel(logging.ERROR)
+            return quiet | {"address": "local", "num_cpus": config.cpus, "include_dashboard": config.dashboard}
+        case ClusterKind.EXISTING:
+            # The cluster's machines may not have this package, or another version of it. The bundles in it stay here:
+            # each run sends the one it uses.
+            environment = {"py_modules": [str(_PACKAGE)], "excludes": ["/assets/"]}
+            return quiet | {"address": config.resolved_address, "runtime_env": environment}
+        case ClusterKind.SUBMITTED:
+            # The job's own runtime environment holds the working directory, from which workers import.
+            return quiet | {"address": config.resolved_address}
+
+
+def prepare_local_environment(environment: MutableMapping[str, str]) -> None:
+    """Set what the processes of a local Ray inherit: where to import from, and a token of their own.
+
+    Without a token or a mode Ray would make one and leave it in the home folder.
+    """
+    paths = environment.get("PYTHONPATH", "").split(os.pathsep)
+    if str(_PACKAGE.parent) not in paths:
+        environment["PYTHONPATH"] = os.pathsep.join([str(_PACKAGE.parent), *filter(None, paths)])
+    if not environment.keys() & {"RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"}:
+        # The mode is left to Ray, which asks for tokens by default and overlooks a mode that is set after its import.
+        environment["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+
+
+def worker_environment(threads: int) -> dict[str, str]:
+    """Environment variables of a captioner's process, set before it imports anything."""
+    numbers = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "TF_NUM_INTRAOP_THREADS")
+    return {
+        # The models are Keras 2 models; TensorFlow reads this once, when it is first imported.
+        "TF_USE_LEGACY_KERAS": "1",
+        "TF_CPP_MIN_LOG_LEVEL": "2",
+        "TF_NUM_INTEROP_THREADS": "1",
+        **dict.fromkeys(numbers, str(threads)),
+    }

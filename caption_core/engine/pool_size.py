@@ -1,0 +1,110 @@
+"""How many captioner actors a run gets, given what was asked for and what there is."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from caption_core.errors import UsageError
+
+_RANGE = re.compile(r"(\d+)(?::(\d+))?")
+
+
+@dataclass(frozen=True, slots=True)
+class ActorRange:
+    """Bounds of an autoscaling pool of actors, as the user asks for them."""
+
+    minimum: int
+    maximum: int
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.minimum <= self.maximum:
+            raise UsageError(f"--actors {self.minimum}:{self.maximum}: must be MIN:MAX with 1 <= MIN <= MAX")
+
+    @classmethod
+    def parse(cls, text: str) -> ActorRange:
+        """Read 'MIN:MAX', or 'N' for a pool of fixed size.
+
+        Raises:
+            UsageError: the text is neither.
+        """
+        match = _RANGE.fullmatch(text.strip())
+        if match is None:
+            raise UsageError(f"--actors {text}: must be MIN:MAX, for example 2:8")
+        return cls(int(match[1]), int(match[2] or match[1]))
+
+
+@dataclass(frozen=True, slots=True)
+class PoolSize:
+    """Size of a pool that can run.
+
+    Attributes:
+        minimum: actors kept at least.
+        initial: actors started at once.
+        maximum: actors at most.
+        notes: what was changed from the request and why, for the user.
+    """
+
+    minimum: int
+    initial: int
+    maximum: int
+    notes: tuple[str, ...] = ()
+
+    def describe(self) -> str:
+        """The size in words."""
+        if self.minimum == self.maximum:
+            return f"{self.maximum} actor" + ("" if self.maximum == 1 else "s")
+        return f"{self.minimum} to {self.maximum} actors, {self.initial} to begin with"
+
+
+def count_fitting(node_cpus: Sequence[float], cpus_per_actor: int) -> int:
+    """Actors that fit on machines with so many CPUs each; none spans two machines."""
+    return sum(int(cpus // cpus_per_actor) for cpus in node_cpus)
+
+
+def fit_pool(
+    asked: ActorRange | None, cpus_per_actor: int, node_cpus: Sequence[float], num_shards: int, *, can_grow: bool
+) -> PoolSize:
+    """Size a pool so that it starts: actors that never get their CPUs would hang the run.
+
+    Args:
+        asked: the user's bounds; by default as many actors as fit now.
+        cpus_per_actor: CPUs that each actor claims.
+        node_cpus: CPUs of each machine of the cluster.
+        num_shards: pending shards; more actors than shards would idle.
+        can_grow: whether machines may join, so that a larger maximum is worth keeping.
+
+    Raises:
+        UsageError: not even the smallest pool fits.
+    """
+    fitting = count_fitting(node_cpus, cpus_per_actor)
+    if fitting == 0:
+        raise UsageError(
+            f"an actor needs {cpus_per_actor} CPUs, but the largest machine has {max(node_cpus, default=0):g}"
+        )
+    asked = asked or ActorRange(fitting, fitting)
+    if min(asked.minimum, num_shards) > fitting:
+        raise UsageError(
+            f"--actors asks for at least {asked.minimum} actors of {_cpus(cpus_per_actor)}, "
+            f"but only {fitting} fit on {_cpus(sum(node_cpus))}"
+        )
+    notes: tuple[str, ...] = ()
+    if min(asked.maximum, num_shards) > fitting:
+        notes = (_too_many_note(asked, cpus_per_actor, node_cpus, fitting, can_grow),)
+    maximum = min(asked.maximum if can_grow else fitting, asked.maximum, num_shards)
+    return PoolSize(min(asked.minimum, maximum), min(fitting, maximum), maximum, notes)
+
+
+def _too_many_note(
+    asked: ActorRange, cpus_per_actor: int, node_cpus: Sequence[float], fitting: int, can_grow: bool
+) -> str:
+    until = " until machines join" if can_grow else ""
+    return (
+        f"--actors asks for up to {asked.maximum} actors of {_cpus(cpus_per_actor)}; "
+        f"{fitting} fit on {_cpus(sum(node_cpus))}, so {fitting} will run{until}"
+    )
+
+
+def _cpus(number: float) -> str:
+    return f"{number:g} CPU" + ("" if number == 1 else "s")

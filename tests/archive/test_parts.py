@@ -1,0 +1,125 @@
+"""Parts: named by shard, written whole or not at all, and read back from their footers."""
+
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from caption_core.archive.outcomes import ImageOutcome, count_outcomes, outcomes_to_table
+from caption_core.archive.parts import (
+    PartError,
+    PartFooter,
+    list_parts,
+    part_name,
+    read_footer,
+    remove_temporaries,
+    shard_id_of,
+    write_part,
+)
+from caption_core.errors import ImageError
+from caption_core.records import OUTPUT_SCHEMA, Caption, ErrorKind, ImageRef
+
+OUTCOMES = [
+    ImageOutcome(ImageRef("a.png", "file:///a.png"), Caption("a dog", -0.5, 2), 40, 30),
+    ImageOutcome(ImageRef("b.png", "file:///b.png"), ImageError(ErrorKind.EMPTY, "zero bytes")),
+]
+FOOTER = PartFooter("f" * 64, {"model_id": "m@1", "beam_width": 3}, count_outcomes(OUTCOMES))
+
+
+def write(folder: Path, shard_id: int = 0) -> Path:
+    return write_part(folder, shard_id, outcomes_to_table(OUTCOMES, "m@1", shard_id), FOOTER)
+
+
+@given(st.integers(0, 10**7))
+def test_a_name_and_its_shard(shard_id: int) -> None:
+    assert shard_id_of(part_name(shard_id)) == shard_id
+
+
+@given(st.integers(0, 99_999), st.integers(0, 99_999))
+def test_names_sort_as_shards_do(one: int, other: int) -> None:
+    assert (part_name(one) < part_name(other)) == (one < other)
+
+
+@pytest.mark.parametrize(
+    "name", ["part-1.parquet", "part-000001.parquet", "part-00001.parquet.tmp", "_part-00001.parquet", "x.parquet", ""]
+)
+def test_other_names_are_no_parts(name: str) -> None:
+    assert shard_id_of(name) is None
+
+
+def test_a_part_reads_back(tmp_path: Path) -> None:
+    path = write(tmp_path, 17)
+    assert path == tmp_path / "part-00017.parquet"
+    assert read_footer(path) == FOOTER
+    assert list_parts(tmp_path) == {17: path}
+    assert pq.read_table(path).column_names == OUTPUT_SCHEMA.names
+    assert pq.read_metadata(path).row_group(0).column(0).compression == "ZSTD"
+
+
+def test_columns_explain_themselves(tmp_path: Path) -> None:
+    schema = pq.read_schema(write(tmp_path))
+    assert all(schema.field(name).metadata[b"description"] for name in OUTPUT_SCHEMA.names)
+
+
+def test_the_same_shard_gives_the_same_bytes(tmp_path: Path) -> None:
+    first = write(tmp_path).read_bytes()
+    assert write(tmp_path).read_bytes() == first
+    assert [path.name for path in tmp_path.iterdir()] == ["part-00000.parquet"]
+
+
+def test_readers_pass_over_what_is_half_written(tmp_path: Path) -> None:
+    write(tmp_path)
+    (tmp_path / "_part-00001.parquet.0123456789abcdef.tmp").write_bytes(b"PAR1 half")
+    (tmp_path / "_run").mkdir()
+    (tmp_path / "_run" / "run.json").write_text("{}")
+    assert ds.dataset(tmp_path, format="parquet").count_rows() == 2
+    assert len(pd.read_parquet(tmp_path)) == 2
+
+
+def test_only_temporary_files_are_removed(tmp_path: Path) -> None:
+    write(tmp_path)
+    keep = ["_part-00001.parquet", "_part-00001.parquet.0123456789abcdef.tmp.txt", "notes.tmp", ".hidden"]
+    for name in [*keep, "_part-00001.parquet.0123456789abcdef.tmp", "_part-100000.parquet.ffffffffffffffff.tmp"]:
+        (tmp_path / name).touch()
+    assert remove_temporaries(tmp_path) == 2
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*keep, "part-00000.parquet"])
+
+
+def test_a_full_disk_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail_half_way(_table: pa.Table, file: pa.NativeFile, **_: object) -> None:
+        file.write(b"PAR1 half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(pq, "write_table", fail_half_way)
+    with pytest.raises(OSError, match="No space left"):
+        write(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("keep", [0.0, 0.5, 0.99])
+def test_a_damaged_part_is_told(tmp_path: Path, keep: float) -> None:
+    path = write(tmp_path)
+    data = path.read_bytes()
+    path.write_bytes(data[: int(len(data) * keep)])
+    with pytest.raises(PartError, match="damaged"):
+        read_footer(path)
+
+
+def test_a_foreign_parquet_file_is_told(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"a": [1]}), tmp_path / "part-00000.parquet")
+    with pytest.raises(PartError, match="not written by a captioning run"):
+        read_footer(tmp_path / "part-00000.parquet")
+
+
+def test_counts_that_are_not_the_rows_are_told(tmp_path: Path) -> None:
+    path = write_part(tmp_path, 0, outcomes_to_table(OUTCOMES[:1], "m@1", 0), FOOTER)
+    with pytest.raises(PartError, match="1 rows, but its footer counts 2"):
+        read_footer(path)

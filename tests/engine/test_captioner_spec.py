@@ -1,0 +1,50 @@
+"""A bundle is known without being loaded, and travels to machines that don't have it."""
+
+from __future__ import annotations
+
+import pickle
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from caption_core.captioner import load_captioner
+from caption_core.engine.captioner_spec import bundle_captioner
+from caption_core.errors import BundleError
+
+
+@pytest.mark.slow
+def test_a_bundle_works_where_it_is_and_where_it_is_not(tiny_int8_bundle: Path, tmp_path: Path) -> None:
+    here = tmp_path / "bundle"
+    shutil.copytree(tiny_int8_bundle, here)
+    spec = bundle_captioner(here)
+    local = load_captioner(here)
+    assert (spec.model_id, spec.search) == (local.model_id, local.search)
+
+    images = np.random.default_rng(1).integers(0, 255, (3, *local.image_size, 3), np.uint8)
+    expected = local.caption(images)
+    sent = pickle.dumps(spec.load)
+    assert pickle.loads(sent)(1).caption(images) == expected
+
+    shutil.rmtree(here)  # as on a machine that never had it
+    elsewhere = pickle.loads(sent)(1)
+    assert elsewhere.model_id == spec.model_id
+    assert elsewhere.caption(images) == expected
+
+
+@pytest.mark.slow
+def test_another_bundle_under_the_same_path_is_not_mistaken_for_it(
+    tiny_bundle: Path, tiny_int8_bundle: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "bundle"
+    shutil.copytree(tiny_int8_bundle, folder)
+    spec = bundle_captioner(folder)
+    shutil.rmtree(folder)
+    shutil.copytree(tiny_bundle, folder)
+    assert spec.load(1).model_id == spec.model_id
+
+
+def test_a_folder_without_a_bundle(tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match=str(tmp_path)):
+        bundle_captioner(tmp_path)

@@ -1,0 +1,82 @@
+"""Which cluster is meant, and what its processes inherit."""
+
+from __future__ import annotations
+
+import pytest
+
+from caption_core.engine.cluster import ClusterConfig, ClusterKind, prepare_local_environment, worker_environment
+from caption_core.errors import UsageError
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("RAY_ADDRESS", "RAY_JOB_CONFIG_JSON_ENV_VAR"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def test_without_a_word_it_is_a_ray_of_its_own() -> None:
+    assert ClusterConfig().kind is ClusterKind.LOCAL
+    assert ClusterConfig(cpus=2).resolved_address is None
+
+
+def test_an_address_may_be_an_argument_or_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert ClusterConfig("auto").kind is ClusterKind.EXISTING
+    monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
+    assert ClusterConfig().kind is ClusterKind.EXISTING
+    assert ClusterConfig().resolved_address == "10.0.0.1:6379"
+    assert ClusterConfig("10.0.0.2:6379").resolved_address == "10.0.0.2:6379"
+
+
+def test_a_submitted_job_uses_the_cluster_it_was_submitted_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}")
+    assert ClusterConfig().kind is ClusterKind.SUBMITTED
+
+
+@pytest.mark.parametrize("address", ["http://127.0.0.1:8265", "ray://127.0.0.1:10001"])
+def test_an_address_of_another_kind_points_to_job_submission(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UsageError, match="ray job submit"):
+        ClusterConfig(address)
+    monkeypatch.setenv("RAY_ADDRESS", address)
+    with pytest.raises(UsageError, match="ray job submit"):
+        ClusterConfig()
+
+
+def test_the_size_of_somebody_elses_cluster_is_not_ours_to_set() -> None:
+    with pytest.raises(UsageError, match="--cpus"):
+        ClusterConfig("auto", cpus=2)
+
+
+@pytest.mark.parametrize("cpus", [0, -1])
+def test_a_local_ray_needs_a_cpu(cpus: int) -> None:
+    with pytest.raises(UsageError, match="--cpus"):
+        ClusterConfig(cpus=cpus)
+
+
+def test_a_local_ray_gets_a_token_of_its_own_and_finds_the_package() -> None:
+    environments: list[dict[str, str]] = [{}, {"PYTHONPATH": "/theirs"}]
+    for environment in environments:
+        prepare_local_environment(environment)
+    assert environments[1]["PYTHONPATH"].endswith(":/theirs")
+    assert len(environments[0]["RAY_AUTH_TOKEN"]) >= 32
+    assert environments[0]["RAY_AUTH_TOKEN"] != environments[1]["RAY_AUTH_TOKEN"]
+
+
+def test_preparing_twice_changes_nothing_more() -> None:
+    environment: dict[str, str] = {}
+    prepare_local_environment(environment)
+    before = dict(environment)
+    prepare_local_environment(environment)
+    assert environment == before
+
+
+@pytest.mark.parametrize("name", ["RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"])
+def test_the_users_authentication_is_left_alone(name: str) -> None:
+    environment = {name: "theirs"}
+    prepare_local_environment(environment)
+    assert {key: value for key, value in environment.items() if key != "PYTHONPATH"} == {name: "theirs"}
+
+
+def test_workers_use_keras_2_and_as_many_threads_as_they_claim() -> None:
+    environment = worker_environment(3)
+    assert environment["TF_USE_LEGACY_KERAS"] == "1"
+    assert environment["OMP_NUM_THREADS"] == environment["TF_NUM_INTRAOP_THREADS"] == "3"

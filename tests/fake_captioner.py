@@ -1,0 +1,81 @@
+"""A captioner without a network: captions say what an image's mean colour is, so a row betrays a mixed-up image."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from caption_core.captioner import Captioner
+from caption_core.engine.captioner_spec import CaptionerSpec
+from caption_core.records import Caption
+from caption_core.search import SearchSettings
+
+MODEL_ID = "fake@000000000000"
+POISON = (255, 0, 255)  # a mean colour (magenta) that makes inference fail
+DEADLY = (0, 255, 255)  # a mean colour (cyan) that kills the process
+STALLING = (255, 255, 0)  # a mean colour (yellow) that takes for ever, if the captioner is told to stall
+
+
+class FakeCaptioner(Captioner):
+    """Deterministic, and fails on request."""
+
+    def __init__(self, model_id: str = MODEL_ID, *, stalls: bool = False) -> None:
+        self.model_id = model_id
+        self.image_size = (16, 24)
+        self.search = SearchSettings()
+        self.batches: list[int] = []
+        self._stalls = stalls
+
+    def caption(self, images: NDArray[np.uint8], search: SearchSettings | None = None) -> list[Caption]:
+        """Name each image's mean colour."""
+        assert images.dtype == np.uint8
+        assert images.shape[1:] == (*self.image_size, 3)
+        self.batches.append(len(images))
+        return [self._caption(image, search or self.search) for image in images]
+
+    def _caption(self, image: NDArray[np.uint8], search: SearchSettings) -> Caption:
+        colour = tuple(int(value) for value in image.reshape(-1, 3).mean(axis=0).round())
+        if colour == POISON:
+            raise ValueError("a poisonous image")
+        if colour == DEADLY:
+            os._exit(66)
+        if colour == STALLING and self._stalls:
+            time.sleep(3600)
+        return Caption(expected_caption(colour), -float(search.beam_width), 4)
+
+
+@dataclass(frozen=True)
+class FakeLoader:
+    """Loads it, in a worker too; can be told to fail, or to note down that it was called."""
+
+    model_id: str = MODEL_ID
+    stalls: bool = False
+    fails: bool = False
+    calls: Path | None = None
+
+    def __call__(self, threads: int) -> Captioner:
+        """See `CaptionerSpec.load`."""
+        if self.calls is not None:
+            with self.calls.open("a") as file:
+                file.write(f"{os.getpid()} {threads} {os.environ.get('TF_USE_LEGACY_KERAS')} ")
+                file.write(f"{os.environ.get('OMP_NUM_THREADS')}\n")
+        if self.fails:
+            raise ImportError("no runtime on this machine")
+        return FakeCaptioner(self.model_id, stalls=self.stalls)
+
+
+def fake_spec(loader: FakeLoader | None = None) -> CaptionerSpec:
+    """What a run is given."""
+    loader = loader or FakeLoader()
+    return CaptionerSpec(loader.model_id, SearchSettings(), loader)
+
+
+def expected_caption(colour: Sequence[int]) -> str:
+    """What the captioner says of an image of one colour."""
+    return "colour " + " ".join(map(str, colour))

@@ -1,0 +1,117 @@
+"""A real Ray head of the test's own, as an operator starts it: with token authentication, and on free ports."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+_RAY = Path(sys.executable).with_name("ray")
+_START_S = 120
+
+
+@dataclass(frozen=True)
+class RayHead:
+    """A running head.
+
+    Attributes:
+        address: host:port of the cluster.
+        job_server: URL that jobs are submitted to.
+        token: what it asks for.
+    """
+
+    address: str
+    job_server: str
+    token: str
+
+    def environment(self, **changes: str) -> dict[str, str]:
+        """Environment variables of a user who may use the cluster."""
+        own = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": self.token}
+        return clean_environment() | own | changes
+
+    def submit(self, root: Path, *entrypoint: str, **changes: str) -> subprocess.CompletedProcess[str]:
+        """Run `ray job submit --working-dir ROOT -- ENTRYPOINT`, and wait for its end."""
+        command = [
+            str(_RAY),
+            "job",
+            "submit",
+            "--address",
+            self.job_server,
+            "--working-dir",
+            str(root),
+            "--",
+            *entrypoint,
+        ]
+        return subprocess.run(
+            command, cwd=root, env=self.environment(**changes), text=True, capture_output=True, timeout=300
+        )
+
+
+def clean_environment() -> dict[str, str]:
+    """This process' environment without what points to a Ray."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+
+
+@contextmanager
+def running_head(cpus: int) -> Iterator[RayHead]:
+    """Start a head, and stop it by its own process, so that no other Ray on this machine is touched."""
+    port, dashboard, agent, client = _free_ports(4)
+    head = RayHead(f"127.0.0.1:{port}", f"http://127.0.0.1:{dashboard}", secrets.token_hex(32))
+    # Short: the paths of Ray's sockets may hold 107 bytes.
+    folder = tempfile.mkdtemp(prefix="rt-")
+    options = {
+        "--node-ip-address": "127.0.0.1",
+        "--port": port,
+        "--dashboard-port": dashboard,
+        "--dashboard-agent-listen-port": agent,
+        "--ray-client-server-port": client,
+        "--num-cpus": cpus,
+        "--temp-dir": folder,
+    }
+    arguments = [f"{name}={value}" for name, value in options.items()]
+    with (Path(folder) / "start.log").open("wb") as log:
+        process = subprocess.Popen(
+            [_RAY, "start", "--head", "--block", "--disable-usage-stats", *arguments],
+            env=head.environment(),
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
+    try:
+        _wait_until_jobs_are_taken(process, agent, Path(folder) / "start.log")
+        yield head
+    finally:
+        process.terminate()
+        process.wait(timeout=60)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _free_ports(number: int) -> list[int]:
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(number)]
+    ports = [server.getsockname()[1] for server in sockets]
+    for server in sockets:
+        server.close()
+    return ports
+
+
+def _wait_until_jobs_are_taken(process: subprocess.Popen[bytes], agent_port: int, log: Path) -> None:
+    """Jobs are started by the agent, the last part of a head to come up."""
+    end_s = time.monotonic() + _START_S
+    while time.monotonic() < end_s and process.poll() is None:
+        if _listens(agent_port):
+            return
+        time.sleep(0.2)
+    raise RuntimeError(f"the Ray head did not start:\n{log.read_text()}")
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
