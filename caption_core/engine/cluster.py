@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 import os
 import secrets
+import shlex
 import socket
+import sys
 import time
 from collections.abc import Callable, Iterator, MutableMapping
 from contextlib import contextmanager
@@ -171,7 +173,8 @@ def _init_arguments(config: ClusterConfig) -> dict[str, Any]:
             prepare_local_environment(os.environ)
             # It warns of what is as it should be: that this Ray asks for a token.
             logging.getLogger("ray._private.authentication.authentication_token_setup").setLevel(logging.ERROR)
-            return quiet | {"address": "local", "num_cpus": config.cpus, "include_dashboard": config.dashboard}
+            local = {"address": "local", "num_cpus": config.cpus, "include_dashboard": config.dashboard}
+            return quiet | local | _quoted_interpreter()
         case ClusterKind.EXISTING:
             # The cluster's machines may not have this package, or another version of it. The bundles in it stay here:
             # each run sends the one it uses.
@@ -180,6 +183,12 @@ def _init_arguments(config: ClusterConfig) -> dict[str, Any]:
         case ClusterKind.SUBMITTED:
             # The job's own runtime environment holds the working directory, from which workers import.
             return quiet | {"address": config.resolved_address}
+
+
+def _quoted_interpreter() -> dict[str, Any]:
+    """Ray puts the interpreter's path into a shell command as it is: with a space in it no worker would start."""
+    quoted = shlex.quote(sys.executable)
+    return {} if quoted == sys.executable else {"runtime_env": {"py_executable": quoted}}
 
 
 def prepare_local_environment(environment: MutableMapping[str, str]) -> None:

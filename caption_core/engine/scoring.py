@@ -14,8 +14,7 @@ import ray.data
 from caption_core.engine.cluster import ClusterConfig, connected
 from caption_core.engine.console import quiet_ray_data
 from caption_core.errors import CapstanError
-from caption_core.metrics.caption_files import CaptionFile
-from caption_core.metrics.evaluation import EvaluateConfig, Evaluation, run_evaluate
+from caption_core.metrics.evaluation import EvaluateConfig, EvaluateInputs, Evaluation, run_evaluate
 from caption_core.metrics.scores import MetricError
 
 Item = TypeVar("Item")
@@ -67,9 +66,10 @@ def evaluate_captions(
         use_ray: None decides by the number of captions.
         tell: gets a line a stage.
     """
+    inputs = EvaluateInputs.open(config)
     if use_ray is None:
-        use_ray = cluster.address is not None or CaptionFile(config.captions).num_rows() >= _CAPTIONS_WORTH_RAY
+        use_ray = cluster.address is not None or inputs.captions[0].num_rows() >= _CAPTIONS_WORTH_RAY
     if not use_ray:
-        return run_evaluate(config, tell=tell)
+        return run_evaluate(config, tell=tell, inputs=inputs)
     with connected(cluster):
-        return run_evaluate(config, RayRunner(everywhere=config.work_folder is not None), tell)
+        return run_evaluate(config, RayRunner(everywhere=config.work_folder is not None), tell, inputs)

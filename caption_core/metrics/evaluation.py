@@ -26,6 +26,8 @@ from caption_core.metrics.scores import MetricError
 from caption_core.metrics.shard_scoring import Runner, ScoringPlan, run_here, score_buckets
 from caption_core.metrics.text_batches import TEXT_SCHEMA
 
+_REFERENCES_AN_IMAGE = 5  # as Flickr8k, Flickr30k and COCO have; only the number of buckets hangs on it
+
 
 @dataclass(frozen=True, slots=True)
 class EvaluateConfig:
@@ -67,6 +69,43 @@ class EvaluateConfig:
             raise UsageError("--baseline needs bootstrap draws: --resamples must not be 0")
         if self.training_split and not self.training_captions:
             raise UsageError("--training-split needs --training-captions")
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluateInputs:
+    """The files of an evaluation, opened.
+
+    Attributes:
+        captions: the captioner's and, where there is one, the baseline's.
+        references: what they are scored against.
+        training: the training captions; None where they are not known.
+    """
+
+    captions: list[CaptionFile]
+    references: ReferenceFile
+    training: ReferenceFile | None
+
+    @classmethod
+    def open(cls, config: EvaluateConfig) -> EvaluateInputs:
+        """Open the files of a config.
+
+        Raises:
+            UsageError: one of them is missing or has no known form, or the split is unknown.
+        """
+        captions = [CaptionFile(path) for path in (config.captions, config.baseline) if path]
+        inputs = cls(
+            captions,
+            ReferenceFile(config.references),
+            ReferenceFile(config.training_captions) if config.training_captions else None,
+        )
+        for file, split in ((inputs.references, config.split), (inputs.training, config.training_split)):
+            if file and split:
+                file.split_ids(split, numeric_ids=captions[0].has_numeric_ids())
+        return inputs
+
+    def num_images(self) -> int:
+        """About how many images there are on the side that has more."""
+        return max(self.captions[0].num_rows(), self.references.approximate_rows() // _REFERENCES_AN_IMAGE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +155,10 @@ class _Prepared:
 
 
 def run_evaluate(
-    config: EvaluateConfig, runner: Runner = run_here, tell: Callable[[str], None] = lambda _: None
+    config: EvaluateConfig,
+    runner: Runner = run_here,
+    tell: Callable[[str], None] = lambda _: None,
+    inputs: EvaluateInputs | None = None,
 ) -> Evaluation:
     """Evaluate captions, and write the per-image Parquet where an output folder is given.
 
@@ -124,15 +166,17 @@ def run_evaluate(
         config: what to evaluate.
         runner: runs the steps, each over a bucket of some thousand images; results don't depend on it.
         tell: gets a line a stage.
+        inputs: the config's files, where they have been opened already.
 
     Raises:
         UsageError: an input can't be read, or arguments contradict one another.
         MetricError: captions and references don't match in a way that the policy does not allow.
     """
+    inputs = inputs or EvaluateInputs.open(config)
     with ExitStack() as stack:
         stack.enter_context(_told_disk_errors())
         work = Path(stack.enter_context(_work_folder(config.work_folder)))
-        runs = list(_score_captioners(config, work, runner, tell))
+        runs = list(_score_captioners(config, inputs, work, runner, tell))
         metrics, notes = open_metrics() if config.optional_metrics else ([], [])
         for metric in metrics:
             stack.callback(metric.close)
@@ -157,13 +201,12 @@ def _work_folder(folder: Path | None) -> tempfile.TemporaryDirectory[str]:
 
 
 def _score_captioners(
-    config: EvaluateConfig, work: Path, runner: Runner, tell: Callable[[str], None]
+    config: EvaluateConfig, inputs: EvaluateInputs, work: Path, runner: Runner, tell: Callable[[str], None]
 ) -> Iterator[_Prepared]:
-    files = [CaptionFile(path) for path in (config.captions, config.baseline) if path]
-    num_buckets = choose_num_buckets(files[0].num_rows())
-    references = ReferenceFile(config.references)
-    training = _training_keys(config, files[0].has_numeric_ids(), work, tell)
-    for index, file in enumerate(files):
+    num_buckets = choose_num_buckets(inputs.num_images())
+    references = inputs.references
+    training = _training_keys(config, inputs, work, tell)
+    for index, file in enumerate(inputs.captions):
         folder = work / str(index)
         folder.mkdir()
         tell(f"joining {file.num_rows():,} captions of {file.path} with {references.form.value} {references.path}")
@@ -193,12 +236,14 @@ def _last_part(batch: pa.RecordBatch) -> pa.RecordBatch:
     return pa.record_batch([ids, batch.column("text")], schema=TEXT_SCHEMA)
 
 
-def _training_keys(config: EvaluateConfig, numeric: bool, work: Path, tell: Callable[[str], None]) -> Path | None:
+def _training_keys(
+    config: EvaluateConfig, inputs: EvaluateInputs, work: Path, tell: Callable[[str], None]
+) -> Path | None:
     """Write the keys of the training captions; returns the file."""
-    if not config.training_captions:
+    file, numeric = inputs.training, inputs.captions[0].has_numeric_ids()
+    if file is None:
         return None
-    tell(f"reading training captions of {config.training_captions}")
-    file = ReferenceFile(config.training_captions)
+    tell(f"reading training captions of {file.path}")
     split = file.split_ids(config.training_split, numeric_ids=numeric) if config.training_split else None
     keys: UInt64 = np.zeros(0, np.uint64)
     for batch in file.batches(numeric_ids=numeric):

@@ -14,6 +14,8 @@ from caption_core.metrics.json_files import load_json, take, take_id
 from caption_core.metrics.parquet_files import as_text, open_dataset, pick_column, read_batches
 from caption_core.metrics.text_batches import TEXT_SCHEMA, batch_texts
 
+_LINE_BYTES = 80  # a name of Flickr8k and a caption of ten words
+
 
 class ReferenceForm(str, Enum):
     """How a file holds references."""
@@ -60,6 +62,18 @@ class ReferenceFile:
                 return batch_texts(_text_rows(Path(self.path), _kaggle_rows))
             case ReferenceForm.FLICKR_TOKENS:
                 return batch_texts(_text_rows(Path(self.path), _token_rows))
+
+    def approximate_rows(self) -> int:
+        """About how many references there are; exact for Parquet with one a row."""
+        match self.form:
+            case ReferenceForm.PARQUET:
+                return int(open_dataset(self.path).count_rows())
+            case ReferenceForm.COCO_ANNOTATIONS:
+                return len(take(self._json, "annotations", list, Path(self.path), "the file"))
+            case ReferenceForm.KARPATHY_JSON:
+                return 5 * len(take(self._json, "images", list, Path(self.path), "the file"))
+            case ReferenceForm.KAGGLE_CSV | ReferenceForm.FLICKR_TOKENS:
+                return Path(self.path).stat().st_size // _LINE_BYTES
 
     def split_ids(self, split: str, *, numeric_ids: bool) -> frozenset[str]:
         """The images of a split: of a file with one name a line, or of the split that a Karpathy JSON names so.

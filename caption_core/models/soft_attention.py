@@ -146,24 +146,23 @@ class SoftAttentionDecoder(tf_keras.Model):
             seed: int32 [2]; an equal seed draws the same.
 
         Returns:
-            int32 [B, K, max_tokens + 1]: words, the end token, padding; a caption cut at `max_tokens` words ends there.
+            int32 [B, K, max_tokens]: words, the end token, padding. A caption that has not ended by then has no end
+            token: one that the model did not draw must not be learned from.
         """
         (h, c), memory = self.start(features)
         h, c = tf.repeat(h, captions, axis=1), tf.repeat(c, captions, axis=1)
         shape = tf.shape(h)[:2]
-        forbidden = tf.constant([token in (PAD, START, UNKNOWN) for token in range(self.config.vocabulary_size)])
-        drawn = tf.TensorArray(tf.int32, size=max_tokens + 1)
+        drawn = tf.TensorArray(tf.int32, size=max_tokens)
 
         def body(t: tf.Tensor, previous: tf.Tensor, h: tf.Tensor, c: tf.Tensor, drawn: tf.TensorArray) -> _Loop:
             logits, (h, c) = self.step(previous, (h, c), memory)
-            flat = tf.reshape(tf.where(forbidden, -1e9, logits), (-1, self.config.vocabulary_size))
+            flat = tf.reshape(without_unspoken(logits), (-1, self.config.vocabulary_size))
             words = tf.random.stateless_categorical(flat, 1, seed + tf.stack((0, t)), tf.int32)
-            words = tf.where(t == max_tokens, END, tf.reshape(words, shape))
-            words = tf.where((previous == END) | (previous == PAD), PAD, words)
+            words = tf.where((previous == END) | (previous == PAD), PAD, tf.reshape(words, shape))
             return t + 1, words, h, c, drawn.write(t, words)
 
         start = tf.fill(shape, START)
-        loop = tf.while_loop(lambda t, *_: t <= max_tokens, body, (0, start, h, c, drawn))
+        loop = tf.while_loop(lambda t, *_: t < max_tokens, body, (0, start, h, c, drawn))
         return tf.transpose(loop[-1].stack(), (1, 2, 0))
 
     def _advance(self, words: tf.Tensor, state: State, memory: Memory) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
@@ -184,6 +183,12 @@ class SoftAttentionDecoder(tf_keras.Model):
     def _project(self, hidden: tf.Tensor) -> tf.Tensor:
         projected = self.output_projection(hidden)  # [..., embedding_units]
         return tf.matmul(projected, self.embedding, transpose_b=True) + self.output_bias
+
+
+def without_unspoken(logits: tf.Tensor) -> tf.Tensor:
+    """Logits [..., V] with those of the tokens that no caption holds (padding, start, unknown) out of the race."""
+    unspoken = tf.one_hot((PAD, START, UNKNOWN), tf.shape(logits)[-1], on_value=True, off_value=False, dtype=tf.bool)
+    return tf.where(tf.reduce_any(unspoken, axis=0), -1e9, logits)
 
 
 def _dropout(values: tf.Tensor, rate: float, seed: tf.Tensor | None, place: int) -> tf.Tensor:

@@ -115,9 +115,8 @@ class TrainingLoop:
 
     def _tools(self, stage: StageConfig, upper: tf_keras.Model | None) -> tuple[Trainer, CaptionChoice]:
         decoder, optimization = self._model.decoder, self._config.optimization
-        # Samples come from the whole model, so that is what their rewards must train.
         trainer = Trainer(
-            self._strategy, upper, decoder, clip_norm=optimization.clip_norm, dropout=not stage.self_critical
+            self._strategy, upper, decoder, clip_norm=optimization.clip_norm, self_critical=stage.self_critical
         )
         if not stage.self_critical:
             return trainer, References(self._data.tokens, optimization.label_smoothing)

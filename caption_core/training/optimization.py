@@ -10,7 +10,7 @@ import tensorflow as tf
 import tf_keras
 from numpy.typing import NDArray
 
-from caption_core.models.soft_attention import SoftAttentionDecoder
+from caption_core.models.soft_attention import SoftAttentionDecoder, without_unspoken
 from caption_core.training.config import StageConfig
 from caption_core.vocabulary import PAD
 
@@ -75,7 +75,9 @@ class Trainer:
         upper: trained part of the encoder, or None.
         decoder: the decoder.
         clip_norm: cap of the gradients' global norm.
-        dropout: whether the decoder drops units.
+        self_critical: captions are the model's own draws. They were drawn without dropout from the tokens that a
+            caption may hold, so that is the distribution that the update is about: left in, the unknown token would
+            soak up what each draw that is made less likely gives away, unseen, since it is never drawn.
     """
 
     def __init__(
@@ -85,10 +87,10 @@ class Trainer:
         decoder: SoftAttentionDecoder,
         *,
         clip_norm: float,
-        dropout: bool = True,
+        self_critical: bool = False,
     ) -> None:
         self._strategy, self._upper, self._decoder = strategy, upper, decoder
-        self._clip_norm, self._dropout = clip_norm, dropout
+        self._clip_norm, self._self_critical = clip_norm, self_critical
         self.variables = list(decoder.trainable_variables) + (list(upper.trainable_variables) if upper else [])
         with strategy.scope():
             self.optimizer = tf_keras.optimizers.Adam(beta_2=0.98, epsilon=1e-8)
@@ -133,7 +135,9 @@ class Trainer:
         with tf.GradientTape() as tape:
             # Batch norm stays in inference mode: statistics of a few images would harm the pretrained ones.
             features = self._upper(activations, training=False) if self._upper else activations
-            logits = self._decoder(features, tokens[:, :, :-1], dropout_seed if self._dropout else None)
+            logits = self._decoder(features, tokens[:, :, :-1], None if self._self_critical else dropout_seed)
+            if self._self_critical:
+                logits = without_unspoken(logits)
             losses = smoothed_cross_entropy(logits, tokens[:, :, 1:], smoothing)
             loss = tf.reduce_sum(weights * losses) / divisor
         gradients = [tf.convert_to_tensor(gradient) for gradient in tape.gradient(loss, self.variables)]

@@ -82,7 +82,7 @@ class Sampler:
         self._sample = tf.function(sample, input_signature=specs)
 
     def __call__(self, activations: NDArray[np.float32], seed: tuple[int, int]) -> NDArray[np.int32]:
-        """Samples int32 [B, SAMPLES, max_tokens + 1] for activations float32 [B, ...]; see `sample`."""
+        """Samples int32 [B, SAMPLES, max_tokens] for activations float32 [B, ...]; see `sample`."""
         samples: NDArray[np.int32] = self._sample(activations, tf.constant(seed, tf.int32)).numpy()
         return samples
 

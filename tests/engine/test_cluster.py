@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from caption_core.engine.cluster import ClusterConfig, ClusterKind, prepare_local_environment, worker_environment
+from caption_core.engine.cluster import (
+    ClusterConfig,
+    ClusterKind,
+    _init_arguments,
+    prepare_local_environment,
+    worker_environment,
+)
 from caption_core.errors import UsageError
 
 
@@ -80,3 +86,9 @@ def test_workers_use_keras_2_and_as_many_threads_as_they_claim() -> None:
     environment = worker_environment(3)
     assert environment["TF_USE_LEGACY_KERAS"] == "1"
     assert environment["OMP_NUM_THREADS"] == environment["TF_NUM_INTRAOP_THREADS"] == "3"
+
+
+def test_an_interpreter_whose_path_needs_quotes_gets_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "runtime_env" not in _init_arguments(ClusterConfig())
+    monkeypatch.setattr("sys.executable", "/home/a user/.venv/bin/python")
+    assert _init_arguments(ClusterConfig())["runtime_env"] == {"py_executable": "'/home/a user/.venv/bin/python'"}

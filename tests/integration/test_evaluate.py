@@ -69,6 +69,7 @@ def test_the_job_on_ray_writes_the_same(corpus: list[str], tmp_path: Path) -> No
     [
         ([], "Missing option '--captions'"),
         (["--captions", "absent.json", "--references", "absent.txt"], "absent.json"),
+        (["--captions", "absent.json", "--references", "absent.txt", "--ray"], "absent.json"),
         (["--captions", "x", "--references", "y", "--confidence", "2"], "confidence must lie between"),
         (["--captions", "x", "--references", "y", "--missing", "perhaps"], "'perhaps' is not one of"),
     ],

@@ -11,6 +11,7 @@ replaced with a chance of one in six, so that n-grams are as many and as rare as
 from __future__ import annotations
 
 import random
+import resource
 import subprocess
 import sys
 import tempfile
@@ -106,8 +107,10 @@ def _measure(command: list[str]) -> None:
     code = process.wait()
     sampler.join()
     seconds = time.monotonic() - started
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
     told = ", ".join(f"{name} {peak / 1e6:,.0f} MB" for name, peak in sorted(peaks.items()))
-    print(f"exit code {code}, {seconds:.1f} s; peak memory: {told}")
+    cpu = used.ru_utime + used.ru_stime  # of children that were waited for: not of Ray's workers
+    print(f"exit code {code}, {seconds:.1f} s, {cpu:.1f} s of CPU; peak memory: {told}")
 
 
 def _sample(process: subprocess.Popen[bytes], peaks: dict[str, float]) -> None:

@@ -64,6 +64,14 @@ def test_every_form_gives_the_same_references(form: ReferenceForm, tmp_path: Pat
     assert rows(file) == EXPECTED
 
 
+@pytest.mark.parametrize("form", ReferenceForm)
+def test_the_size_is_told_roughly(form: ReferenceForm, tmp_path: Path) -> None:
+    rows_told = ReferenceFile(write(tmp_path, form)).approximate_rows()
+    assert 0 <= rows_told <= 10  # there are three; a size is for choosing how to divide the work
+    if form in (ReferenceForm.PARQUET, ReferenceForm.COCO_ANNOTATIONS):
+        assert rows_told == 3
+
+
 @pytest.mark.parametrize("form", [ReferenceForm.COCO_ANNOTATIONS, ReferenceForm.KARPATHY_JSON])
 def test_images_by_number(form: ReferenceForm, tmp_path: Path) -> None:
     found = rows(ReferenceFile(write(tmp_path, form)), numeric_ids=True)

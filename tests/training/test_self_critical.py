@@ -60,11 +60,11 @@ def test_samples_follow_the_models_distribution_and_hold_words_only() -> None:
     decoder.output_bias.assign([9.0, 9.0, 0.0, 9.0, 1.0, 0.0])
     features = np.zeros((400, 9, 4), np.float32)
     samples = Sampler(None, decoder, max_tokens=5)(features, (1, 0))
-    assert samples.shape == (400, 5, 6)
+    assert samples.shape == (400, 5, 5)
     assert not np.isin(samples, (START, UNKNOWN)).any()
     ended = np.maximum.accumulate(samples == END, axis=-1)
     assert np.all((samples == PAD) == (ended & (samples != END)))
-    assert np.all(ended[..., -1])
+    assert 0 < np.mean(ended[..., -1]) < 1  # a caption that is cut has no end token that nobody drew
     shares = np.bincount(samples[..., 0].ravel(), minlength=6)[[END, 4, 5]] / samples[..., 0].size
     np.testing.assert_allclose(shares, np.exp([0.0, 1.0, 0.0]) / (2 + np.e), atol=0.05)
 
