@@ -31,10 +31,9 @@ images unlike photographs.
 
 ## How it was made
 
-- Command: `{command}`
-- Seed: {seed}
-- Steps: {steps}
-- Made with: {versions}
+{steps}
+
+Last command: `{command}`, seed {seed}. Made with {versions}.
 """
 
 
@@ -58,7 +57,7 @@ def render_model_card(manifest: Mapping[str, Any]) -> str:
         metrics=_metrics(manifest.get("metrics", {})),
         command=provenance["command"],
         seed=provenance["seed"],
-        steps=", ".join(provenance.get("steps", ())) or "trained in float32, not compressed",
+        steps="\n".join(f"1. {step}" for step in provenance.get("steps", ())) or "1. trained in float32",
         versions=", ".join(f"{name} {version}" for name, version in provenance.get("versions", {}).items()),
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -170,9 +171,23 @@ def evaluate(**options: Any) -> None:
         click.echo(f"wrote {write_scores(config.output, evaluation)}")
 
 
+@main.command()
+@click.option("--model", type=_FOLDER, required=True, help="Bundle that was measured.")
+@click.option("--scores", type=_FILE, required=True, help="The scores.json that `evaluate` wrote.")
+@click.option("--protocol", required=True, help='What was measured and how, e.g. "Flickr8k test, beam 3".')
+def record(model: Path, scores: Path, protocol: str) -> None:
+    """Write measured scores into a bundle's manifest and model card."""
+    from caption_core.bundle import record_metrics
+    from caption_core.metrics.evaluation_report import read_scores
+
+    bundle = record_metrics(model, protocol, read_scores(scores))
+    click.echo(f"recorded in {bundle.folder}: {bundle.model_id}")
+
+
 def _command_line() -> str:
-    """This process' command line, for a bundle's provenance: folders of this machine are left out of it."""
-    return "python jobs/train_compress.py " + shlex.join(word.rsplit("/", 1)[-1] for word in sys.argv[1:])
+    """This process' command line, for a bundle's provenance: without this machine's folders, and without notes."""
+    words = [word for before, word in pairwise(sys.argv) if "--note" not in (before, word)]
+    return "python jobs/train_compress.py " + shlex.join(word.rsplit("/", 1)[-1] for word in words)
 
 
 def _encoder_weights(value: str) -> str | None:

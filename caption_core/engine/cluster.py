@@ -141,7 +141,7 @@ def connected(config: ClusterConfig) -> Iterator[Cluster]:
     try:
         _check_answers(config)
         ray.init(**_init_arguments(config))
-    except (OSError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
+    except Exception as error:  # Ray raises bare ones too, for example when a busy machine starts it too slowly
         raise CapstanError(f"can't use {config.kind.value} ({where}): {_cause(error)}") from error
     try:
         yield Cluster(config.kind)

@@ -7,6 +7,7 @@ import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
+from caption_core.errors import UsageError
 from caption_core.metrics.bootstrap import Difference
 from caption_core.metrics.evaluation import Evaluation, ScoredCaptions
 from caption_core.metrics.pairing import Tally
@@ -26,6 +27,19 @@ def write_scores(folder: Path, evaluation: Evaluation) -> Path:
     finally:
         temporary.unlink(missing_ok=True)
     return path
+
+
+def read_scores(path: Path) -> dict[str, float]:
+    """Scores by metric from a `scores.json`, rounded to four decimals.
+
+    Raises:
+        UsageError: the file is not one.
+    """
+    try:
+        scores = json.loads(path.read_text(encoding="utf-8"))["scores"]
+        return {str(name): round(float(entry["score"]), 4) for name, entry in scores.items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UsageError(f"{path}: not the scores of an evaluation: {error}") from error
 
 
 def report_of(evaluation: Evaluation) -> dict[str, object]:
