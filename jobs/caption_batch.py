@@ -36,6 +36,7 @@ _LIMITS = ImageLimits()
 @click.option("--shard-size", type=int, show_default="32 to 256, by their number", help="Images a Parquet part.")
 @click.option("--max-pixels", type=int, default=_LIMITS.max_pixels, help="Larger images become failed rows.")
 @click.option("--max-bytes", type=int, default=_LIMITS.max_bytes, help="Larger files become failed rows.")
+@click.option("--follow-links", is_flag=True, help="Read files outside the folder where links lead to them.")
 @click.option("--address", show_default="a local Ray", help="Ray cluster to work on: host:port or auto.")
 @click.option("--cpus", type=int, show_default="all", help="CPUs of the local Ray.")
 @click.option("--wait-s", type=float, default=600, help="How long a joined cluster may take to grow to MIN actors.")
@@ -53,6 +54,7 @@ def main(
     shard_size: int | None,
     max_pixels: int,
     max_bytes: int,
+    follow_links: bool,
     address: str | None,
     cpus: int | None,
     wait_s: float,
@@ -68,6 +70,7 @@ def main(
         shard_size=shard_size,
         search=SearchOverrides(beam, max_tokens, length_penalty),
         limits=ImageLimits(max_pixels, max_bytes),
+        follow_links=follow_links,
         cluster=ClusterConfig(address, cpus, wait_s),
     )
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,9 @@ import pytest
 # Both must be set before TensorFlow is first imported, by whichever test comes first.
 os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+# Ray reads its token once a process: all clusters that tests start in this one must agree on it.
+os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
 
 from tests.bundle_builders import SyntheticSet, train_tiny, write_synthetic_set
 

@@ -64,6 +64,7 @@ class CaptioningConfig:
         shard_size: images a part; None for a default that depends on their number alone.
         search: what differs from the captioner's defaults.
         limits: caps an image must keep.
+        follow_links: read files outside the folder too, where a link leads to them.
         cluster: where to run.
     """
 
@@ -75,6 +76,7 @@ class CaptioningConfig:
     shard_size: int | None = None
     search: SearchOverrides = field(default_factory=SearchOverrides)
     limits: ImageLimits = field(default_factory=ImageLimits)
+    follow_links: bool = False
     cluster: ClusterConfig = field(default_factory=ClusterConfig)
 
     def __post_init__(self) -> None:
@@ -100,7 +102,7 @@ def run_captioning(config: CaptioningConfig, captioner: CaptionerSpec, stream: T
         Interrupted: a signal ended the run; likewise.
     """
     started_s = time.monotonic()
-    source = FolderSource.at(config.source)
+    source = FolderSource.at(config.source, follow_links=config.follow_links)
     plan = _planned(source, config)
     work = _work(config, captioner, source, plan)
     with held_output_folder(work.output):
@@ -132,20 +134,21 @@ def _work(config: CaptioningConfig, captioner: CaptionerSpec, source: ImageSourc
         captioner=captioner,
         search=search,
         limits=config.limits,
-        identity=run_identity(captioner.model_id, search, config.limits, plan),
+        identity=_identity(captioner.model_id, search, config, plan),
         batch_size=config.batch_size,
         threads=config.cpus_per_actor,
     )
 
 
-def run_identity(model_id: str, search: SearchSettings, limits: ImageLimits, plan: ShardPlan) -> RunIdentity:
+def _identity(model_id: str, search: SearchSettings, config: CaptioningConfig, plan: ShardPlan) -> RunIdentity:
     """All that determines a run's rows; the batch size and the cluster don't."""
     return RunIdentity(
         {
             "output_version": OUTPUT_VERSION,
             "model_id": model_id,
             **asdict(search),
-            **asdict(limits),
+            **asdict(config.limits),
+            "follow_links": config.follow_links,
             "num_images": plan.num_images,
             "shard_size": plan.shard_size,
             "input_digest": plan.digest,

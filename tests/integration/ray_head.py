@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
+import signal
 import socket
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,6 +62,29 @@ def clean_environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
 
 
+def kill_session(leader: int) -> None:
+    """Kill the processes of a session that was started for a Ray of our own."""
+    while alive := processes_of(leader):
+        for pid in alive:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(0.1)
+
+
+def processes_of(session_leader: int) -> list[int]:
+    """Live processes of a session: of a run, Ray's included."""
+    stats = [entry / "stat" for entry in Path("/proc").iterdir() if entry.name.isdigit()]
+    return [int(stat.parent.name) for stat in stats if _is_alive_in(stat, session_leader)]
+
+
+def _is_alive_in(stat: Path, session_leader: int) -> bool:
+    try:
+        state, _parent, _group, session, *_ = stat.read_text().rpartition(")")[2].split()
+    except OSError:
+        return False
+    return int(session) == session_leader and state != "Z"
+
+
 @contextmanager
 def running_head(cpus: int) -> Iterator[RayHead]:
     """Start a head, and stop it by its own process, so that no other Ray on this machine is touched."""
@@ -84,12 +108,13 @@ def running_head(cpus: int) -> Iterator[RayHead]:
             env=head.environment(),
             stdout=log,
             stderr=subprocess.STDOUT,
+            start_new_session=True,
         )
     try:
         _wait_until_jobs_are_taken(process, agent, Path(folder) / "start.log")
         yield head
     finally:
-        process.terminate()
+        kill_session(process.pid)  # at once; `ray start --block` takes half a minute to stop by itself
         process.wait(timeout=60)
         shutil.rmtree(folder, ignore_errors=True)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -100,10 +101,9 @@ def test_two_captioners(corpus: list[str], tmp_path: Path) -> None:
 def cluster() -> Iterator[Cluster]:
     """A head and a worker node, two CPUs in all, of this test's own."""
     with pytest.MonkeyPatch.context() as patch:
-        environment = dict[str, str]()
+        environment = dict(os.environ)
         prepare_local_environment(environment)
-        for name, value in environment.items():
-            patch.setenv(name, value)
+        patch.setenv("PYTHONPATH", environment["PYTHONPATH"])
         found = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
         found.add_node(num_cpus=1)
         found.connect()

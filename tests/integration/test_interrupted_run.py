@@ -19,7 +19,7 @@ from caption_core.archive.output_folder import held_output_folder
 from caption_core.archive.parts import list_parts, read_footer
 from tests.builders import plain, write_file, write_images
 from tests.fake_captioner import STALLING
-from tests.integration.ray_head import clean_environment
+from tests.integration.ray_head import clean_environment, kill_session, processes_of
 
 ROOT = Path(__file__).resolve().parents[2]
 NUM_IMAGES = 96
@@ -100,20 +100,6 @@ def assert_resumed(source: Path, output: Path, uninterrupted: Path) -> None:
     assert not list(output.glob("_part*"))
 
 
-def processes_of(session_leader: int) -> list[int]:
-    """Live processes of a session: of a run, Ray's included."""
-    stats = [entry / "stat" for entry in Path("/proc").iterdir() if entry.name.isdigit()]
-    return [int(stat.parent.name) for stat in stats if _is_alive_in(stat, session_leader)]
-
-
-def _is_alive_in(stat: Path, session_leader: int) -> bool:
-    try:
-        state, _parent, _group, session, *_ = stat.read_text().rpartition(")")[2].split()
-    except OSError:
-        return False
-    return int(session) == session_leader and state != "Z"
-
-
 def wait_until_gone(session_leader: int) -> None:
     end_s = time.monotonic() + 150
     while alive := processes_of(session_leader):
@@ -126,8 +112,7 @@ def test_a_killed_run_is_resumed(source: Path, uninterrupted: Path, tmp_path: Pa
     output = tmp_path / "out"
     with half_way(source, output) as process:
         if whole_group:
-            for pid in processes_of(process.pid):
-                os.kill(pid, signal.SIGKILL)
+            kill_session(process.pid)
         else:
             process.kill()
         assert process.wait() == -signal.SIGKILL

@@ -29,17 +29,23 @@ class FolderSource:
 
     Names that start with a dot are left out, folders too. A folder is entered, whatever its name; a link to a folder
     is not, which also keeps out cycles and what lies elsewhere. A link to a file is read if the file lies in this
-    folder, and is a failed row otherwise.
+    folder, and is a failed row otherwise, unless links are to be followed.
 
     Args:
         root: the folder, as an absolute path without links.
+        follow_links: read files outside the folder too, where a link leads to them.
     """
 
     root: Path
+    follow_links: bool = False
 
     @classmethod
-    def at(cls, folder: Path) -> FolderSource:
+    def at(cls, folder: Path, *, follow_links: bool = False) -> FolderSource:
         """The source of a folder that must exist.
+
+        Args:
+            folder: where the images are.
+            follow_links: see the class.
 
         Raises:
             UsageError: it doesn't, or is no folder.
@@ -48,7 +54,7 @@ class FolderSource:
             raise UsageError(f"{folder}: no such folder")
         if not folder.is_dir():
             raise UsageError(f"{folder}: not a folder")
-        return cls(folder.resolve())
+        return cls(folder.resolve(), follow_links)
 
     def list_refs(self) -> Iterator[ImageRef]:
         """See `ImageSource`; reads one folder's entries at a time."""
@@ -78,6 +84,8 @@ class FolderSource:
 
     def _check_inside(self, path: bytes) -> None:
         target = os.path.realpath(path, strict=True)
+        if self.follow_links and os.path.islink(path):
+            return
         if not target.startswith(os.path.join(os.fsencode(self.root), b"")):
             raise ImageError(ErrorKind.UNREADABLE, "a link that leads out of the input folder")
 

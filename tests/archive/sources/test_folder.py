@@ -162,6 +162,18 @@ def test_the_byte_cap_is_exact(tmp_path: Path) -> None:
     assert kind_of(tmp_path, "a.png", size - 1) is ErrorKind.TOO_MANY_BYTES
 
 
+def test_links_may_lead_out_where_the_user_says_so(tmp_path: Path) -> None:
+    outside = write_file(tmp_path / "elsewhere" / "a.png", b"content")
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "b.png").symlink_to(outside)
+    source = FolderSource.at(tmp_path / "in", follow_links=True)
+    (ref,) = source.list_refs()
+    assert source.read(ref, CAP) == b"content"
+    for unlinked in (outside.as_uri(), (tmp_path / "in" / ".." / "elsewhere" / "a.png").as_uri()):
+        with pytest.raises(ImageError, match="out of the input folder"):
+            source.read(ImageRef("a", unlinked), CAP)
+
+
 @pytest.mark.parametrize("uri", ["https://example.org/a.png", "/etc/passwd", "file:///etc/passwd", "file:///etc/p%00"])
 def test_an_address_elsewhere_is_refused(tmp_path: Path, uri: str) -> None:
     with pytest.raises(ImageError) as caught:
