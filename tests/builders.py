@@ -74,6 +74,12 @@ def write_file(path: Path, data: bytes) -> Path:
     return path
 
 
+def written(path: Path) -> tuple[int, int]:
+    """Which file it is and when it was written: the same as long as nobody writes it again."""
+    status = path.stat()
+    return status.st_ino, status.st_mtime_ns
+
+
 def write_hostile_folder(folder: Path, outside: Path) -> dict[str, str]:
     """Write files that break naive programs; returns the error kind that each must end with, by image id.
 

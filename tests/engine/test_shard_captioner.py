@@ -22,7 +22,7 @@ from caption_core.engine.shard_captioner import CaptioningWork, ShardCaptioner
 from caption_core.errors import CapstanError
 from caption_core.images import ImageLimits
 from caption_core.search import SearchSettings
-from tests.builders import Colour, plain, write_file, write_hostile_folder, write_images
+from tests.builders import Colour, plain, write_file, write_hostile_folder, write_images, written
 from tests.fake_captioner import MODEL_ID, POISON, FakeCaptioner, FakeLoader, expected_caption, fake_spec
 
 SEARCH = SearchSettings(beam_width=4)
@@ -176,12 +176,12 @@ def test_a_committed_shard_is_not_captioned_again(folders: Folders) -> None:
     write_images(folders.source, 5)
     shard = folders.shard()
     first = ShardCaptioner(folders.work()).caption_shard(shard)
-    written = (folders.output / part_name(0)).stat()
+    before = written(folders.output / part_name(0))
     captioner = FakeCaptioner()
     again = ShardCaptioner(folders.work(spec_of(captioner))).caption_shard(shard)
     assert again.counts == first.counts
     assert captioner.batches == [1], "only the probe"
-    assert (folders.output / part_name(0)).stat() == written
+    assert written(folders.output / part_name(0)) == before
 
 
 def test_images_are_batched_across_bad_ones(folders: Folders) -> None:

@@ -17,7 +17,7 @@ from caption_core.engine.cluster import ClusterConfig
 from caption_core.engine.pool_size import ActorRange
 from caption_core.engine.run_report import RunReport
 from caption_core.errors import CapstanError, UsageError
-from tests.builders import plain, write_file, write_hostile_folder, write_images, write_oddly_named_images
+from tests.builders import plain, write_file, write_hostile_folder, write_images, write_oddly_named_images, written
 from tests.fake_captioner import DEADLY, POISON, FakeLoader, expected_caption, fake_spec
 
 # A hang is what these tests look for; a run takes some seconds, on a loaded machine a minute.
@@ -84,10 +84,10 @@ def test_an_archive_good_and_bad_and_all_over_again(run: Run) -> None:
     assert 1 <= len({process for process, *_ in loads}) <= 2
     assert {tuple(rest) for _, *rest in loads} == {("1", "1", "1")}
 
-    before = {path: path.stat() for path in list_parts(run.output).values()}
+    before = {path: written(path) for path in list_parts(run.output).values()}
     again = run()
     assert again.num_before == again.counts.total == len(rows)
-    assert {path: path.stat() for path in list_parts(run.output).values()} == before
+    assert {path: written(path) for path in list_parts(run.output).values()} == before
     assert run.loads() == loads, "a finished run starts no worker"
     assert sorted(path.name for path in (run.output / "_run").iterdir()) in (
         ["lock", "run.json"],
@@ -124,12 +124,12 @@ def test_a_part_that_went_missing_is_made_again_and_only_that(run: Run) -> None:
     content = lost.read_bytes()
     lost.unlink()
     (run.output / "_part-00002.parquet.0123456789abcdef.tmp").write_bytes(content[:100])
-    kept = {path: path.stat() for path in list_parts(run.output).values()}
+    kept = {path: written(path) for path in list_parts(run.output).values()}
     report = run()
     assert (report.num_before, report.counts.total) == (32, 40)
     assert run.rows() == rows
     assert lost.read_bytes() == content
-    assert {path: path.stat() for path in kept} == kept
+    assert {path: written(path) for path in kept} == kept
     assert not list(run.output.glob("_part*"))
 
 

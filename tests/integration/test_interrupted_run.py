@@ -17,7 +17,7 @@ import pytest
 
 from caption_core.archive.output_folder import held_output_folder
 from caption_core.archive.parts import list_parts, read_footer
-from tests.builders import plain, write_file, write_images
+from tests.builders import plain, write_file, write_images, written
 from tests.fake_captioner import STALLING
 from tests.integration.ray_head import clean_environment, kill_session, processes_of
 
@@ -82,10 +82,11 @@ def rows(output: Path) -> pa.Table:
     return ds.dataset(output, format="parquet").to_table().sort_by("image_id")
 
 
-def commits(output: Path) -> dict[int, os.stat_result]:
+def commits(output: Path) -> dict[int, tuple[int, int]]:
+    """Which file stands for each finished shard, and when it was written."""
     for path in list_parts(output).values():
         read_footer(path)
-    return {shard_id: path.stat() for shard_id, path in list_parts(output).items()}
+    return {shard_id: written(path) for shard_id, path in list_parts(output).items()}
 
 
 def assert_resumed(source: Path, output: Path, uninterrupted: Path) -> None:
