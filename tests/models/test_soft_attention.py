@@ -3,7 +3,8 @@ import pytest
 import tensorflow as tf
 
 from caption_core.errors import UsageError
-from caption_core.models.soft_attention import SoftAttentionConfig, SoftAttentionDecoder
+from caption_core.models.soft_attention import SoftAttentionConfig, SoftAttentionDecoder, without_unspoken
+from caption_core.vocabulary import END, PAD, START, UNKNOWN
 
 CONFIG = SoftAttentionConfig(
     vocabulary_size=11, feature_channels=6, units=8, embedding_units=5, value_units=7, attention_units=4
@@ -66,3 +67,12 @@ def test_the_recurrent_gates_start_orthogonal_and_different() -> None:
 def test_impossible_sizes_are_refused(wrong: dict[str, int]) -> None:
     with pytest.raises(UsageError, match=next(iter(wrong))):
         SoftAttentionConfig(**{"vocabulary_size": 5, "feature_channels": 5, **wrong})
+
+
+def test_tokens_that_no_caption_holds_have_no_probability() -> None:
+    logits = tf.constant(np.random.default_rng(0).normal(size=(2, 3, 6)), tf.float32)
+    kept = tf.nn.softmax(without_unspoken(logits)).numpy()
+    assert np.all(kept[..., [PAD, START, UNKNOWN]] == 0)
+    np.testing.assert_allclose(
+        kept[..., [END, 4, 5]], tf.nn.softmax(tf.gather(logits, [END, 4, 5], axis=-1)), rtol=1e-5
+    )
