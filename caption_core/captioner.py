@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +29,12 @@ class Captioner:
         model_id: name and digest of the bundle.
         image_size: (height, width) in pixels of the images that `caption` takes.
         search: the bundle's search defaults.
+        encode_s: time spent in the encoder so far, in seconds.
+        search_s: time spent in the search so far, the decoder's steps included, in seconds.
     """
+
+    encode_s = 0.0
+    search_s = 0.0
 
     def __init__(self, bundle: Bundle, runtime: Runtime, vocabulary: Vocabulary) -> None:
         self.model_id = bundle.model_id
@@ -53,12 +59,24 @@ class Captioner:
             raise ValueError(f"images are {images.dtype} {images.shape}, not uint8 [batch, {self.image_size}, 3]")
         if len(images) == 0:
             return []
-        state, step = self._runtime.start(self._runtime.encode(images))
-        return self._captions(find_captions(step, state, search or self.search))
+        settings = search or self.search
+        begun_s = time.perf_counter()
+        features = self._runtime.encode(images)
+        encoded_s = time.perf_counter()
+        state, step = self._runtime.start(features)
+        captions = self._captions(find_captions(step, state, settings), settings.candidates)
+        self.encode_s += encoded_s - begun_s
+        self.search_s += time.perf_counter() - encoded_s
+        return captions
 
-    def _captions(self, found: Hypotheses) -> list[Caption]:
-        best = zip(found.tokens[:, 0], found.scores[:, 0], found.lengths[:, 0], strict=True)
-        return [Caption(self._vocabulary.decode(ids), float(score), int(length)) for ids, score, length in best]
+    def _captions(self, found: Hypotheses, num_candidates: int) -> list[Caption]:
+        return [self._caption(found, image, num_candidates) for image in range(len(found.tokens))]
+
+    def _caption(self, found: Hypotheses, image: int, num_candidates: int) -> Caption:
+        texts = [self._vocabulary.decode(ids) for ids in found.tokens[image, : max(1, num_candidates)]]
+        scores = found.scores[image].tolist()
+        finished = [(text, score) for text, score in zip(texts, scores, strict=False) if score > float("-inf")]
+        return Caption(texts[0], scores[0], int(found.lengths[image, 0]), tuple(finished[:num_candidates]))
 
 
 def load_captioner(folder: Path, *, threads: int = 1) -> Captioner:

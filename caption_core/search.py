@@ -33,11 +33,13 @@ class SearchSettings:
         max_tokens: longest caption in words, the end token not counted.
         length_penalty: alpha in score = log p / length^alpha (Wu et al. 2016, arXiv 1609.08144, without their
             constant), the end token counted in both; 0 ranks by plain log probability, which favours short captions.
+        candidates: hypotheses to report beside the best one's text, itself included; at most `beam_width`, 0 for none.
     """
 
     beam_width: int = 3
     max_tokens: int = 20
     length_penalty: float = 0.7
+    candidates: int = 0
 
     def __post_init__(self) -> None:
         if not 1 <= self.beam_width <= 64:
@@ -46,6 +48,9 @@ class SearchSettings:
             raise UsageError(f"max tokens must lie between 1 and 200, not {self.max_tokens}")
         if not 0.0 <= self.length_penalty <= 5.0:
             raise UsageError(f"length penalty must lie between 0 and 5, not {self.length_penalty}")
+        if not 0 <= self.candidates <= self.beam_width:
+            most = f"the beam width {self.beam_width}"
+            raise UsageError(f"candidates must lie between 0 and {most}, not {self.candidates}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,10 +3,29 @@
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 import click
 
 from caption_core.errors import CapstanError, UsageError
+
+
+class DefaultGroup(click.Group):
+    """Commands of which one is meant where none is named, so that its options can follow at once.
+
+    Args:
+        default: that command.
+    """
+
+    def __init__(self, *args: Any, default: str, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._default = default
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Put the default command before options that are not the group's own."""
+        if args and args[0].startswith("-") and args[0] not in ("--help", "-h"):
+            args = [self._default, *args]
+        return super().parse_args(ctx, args)
 
 
 def run_command(command: click.Command) -> int:

@@ -114,7 +114,7 @@ def _write_special_files(folder: Path, outside: Path) -> dict[str, str]:
     return {
         "dangling.jpg": "not_found",
         "itself.jpg": "unreadable",
-        "leads_out.png": "unreadable",
+        "leads_out.png": "refused",
         "pipe.jpg": "unreadable",
     }
 

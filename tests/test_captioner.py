@@ -72,3 +72,23 @@ def test_a_graph_that_is_no_graph_is_named(tiny_int8_bundle: Path, tmp_path: Pat
     broken = write_bundle(tmp_path / "broken", fields, {**files, ENCODER: b"nonsense"})
     with pytest.raises(BundleError, match=ENCODER):
         load_captioner(broken.folder)
+
+
+def test_candidates_come_best_first_and_begin_with_the_caption(
+    tiny_int8_bundle: Path, images: NDArray[np.uint8]
+) -> None:
+    captioner = load_captioner(tiny_int8_bundle)
+    for caption in captioner.caption(images, SearchSettings(beam_width=4, candidates=3)):
+        texts, scores = zip(*caption.candidates, strict=True)
+        assert 1 <= len(texts) <= 3
+        assert (texts[0], scores[0]) == (caption.text, caption.score)
+        assert list(scores) == sorted(scores, reverse=True)
+        assert len(set(texts)) == len(texts)
+    assert captioner.caption(images[:1])[0].candidates == ()
+
+
+def test_the_time_of_both_stages_is_kept(tiny_int8_bundle: Path, images: NDArray[np.uint8]) -> None:
+    captioner = load_captioner(tiny_int8_bundle)
+    captioner.caption(images)
+    assert captioner.encode_s > 0
+    assert captioner.search_s > 0

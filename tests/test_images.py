@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import io
+import struct
+import tracemalloc
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -10,14 +15,20 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from caption_core.errors import ImageError, UsageError
-from caption_core.images import ImageLimits, decode_image
+from caption_core.images import FORMATS, ImageLimits, decode_image, decoding
 from caption_core.records import ErrorKind
+from tests import image_files as made
 from tests.builders import encode, gradient, plain, png_header, png_with_text_bomb
+from tests.hostile_corpus import broken_exif_blocks
 
 SIZE = (20, 30)
 LIMITS = ImageLimits()
 BOXED = ImageLimits(max_pixels=1000, max_bytes=10_000)
 CLOSE = 3  # JPEG and filter rounding, in levels of 255
+
+
+needs_avif = pytest.mark.skipif("AVIF" not in FORMATS, reason="this Pillow is built without AVIF")
+needs_heif = pytest.mark.skipif("HEIF" not in FORMATS, reason="pillow-heif is not installed")
 
 
 def decode(data: bytes, size: tuple[int, int] = SIZE) -> NDArray[np.uint8]:
@@ -46,6 +57,24 @@ def test_each_format_gives_the_same_pixels(format_: str) -> None:
     assert decoded.pixels.shape == (*SIZE, 3)
     assert (decoded.width, decoded.height) == (40, 30)
     assert is_plain(decoded.pixels, (200, 100, 50))
+
+
+@pytest.mark.parametrize(
+    "data", [pytest.param(made.AVIF, marks=needs_avif), pytest.param(made.HEIC, marks=needs_heif)], ids=["AVIF", "HEIC"]
+)
+def test_avif_and_heic_are_decoded_where_there_are_decoders(data: bytes) -> None:
+    decoded = decode_image(data, (32, 48), LIMITS)
+    assert (decoded.width, decoded.height) == (48, 32)
+    assert difference(decoded.pixels, np.asarray(gradient(48, 32))) <= 40  # they are small, and coded coarsely
+    assert np.abs(decoded.pixels.astype(int) - np.asarray(gradient(48, 32))).mean() < 6
+
+
+@pytest.mark.parametrize(("data", "message"), [(made.AVIF, "built with it"), (made.HEIC, "pillow-heif")])
+def test_what_is_missing_is_named(data: bytes, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decoding, "FORMATS", FORMATS[:6])
+    with pytest.raises(ImageError, match=message) as caught:
+        decode_image(data, SIZE, LIMITS)
+    assert caught.value.kind is ErrorKind.NOT_AN_IMAGE
 
 
 def test_the_whole_image_is_resized_with_an_antialiased_filter() -> None:
@@ -93,9 +122,75 @@ def test_exif_orientation_is_applied(orientation: int, format_: str) -> None:
     assert difference(decoded.pixels, np.asarray(upright.resize((30, 20), Image.Resampling.BILINEAR))) <= 4 * CLOSE
 
 
-def test_broken_exif_does_not_matter() -> None:
-    data = encode(gradient(), "JPEG", exif=b"Exif\0\0MM\0*\0\0\0\x08\xff\xff" + b"\x01\x12" * 20)
-    assert decode(data).shape == (*SIZE, 3)
+@needs_avif
+@pytest.mark.parametrize("orientation", UPRIGHT)
+def test_the_orientation_of_an_avif_is_applied(orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = encode(UPRIGHT[orientation](gradient()), "AVIF", exif=exif, quality=90)
+    check_upright(data)
+
+
+@needs_heif
+@pytest.mark.parametrize("orientation", UPRIGHT)
+def test_the_orientation_of_a_heic_is_applied(orientation: int) -> None:
+    image = UPRIGHT[orientation](gradient())
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    image.info["exif"] = exif.tobytes()  # from there its encoder takes it, and stores it outside EXIF
+    check_upright(encode(image, "HEIF", quality=90))
+
+
+def check_upright(data: bytes) -> None:
+    upright = gradient()
+    decoded = decode_image(data, SIZE, LIMITS)
+    assert (decoded.width, decoded.height) == upright.size
+    assert difference(decoded.pixels, np.asarray(upright.resize((30, 20), Image.Resampling.BILINEAR))) <= 8 * CLOSE
+
+
+def test_an_orientation_in_xmp_counts_where_exif_has_none() -> None:
+    xmp = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'
+    chunk = (b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + xmp)
+    assert decode_image(made.png_with(encode(gradient()), chunk), SIZE, LIMITS).width == 60
+    both = made.png_with(encode(gradient()), chunk, (b"eXIf", made.exif_orientation(3)[6:]))
+    assert decode_image(both, SIZE, LIMITS).width == 90
+
+
+@pytest.mark.parametrize("value", [0, 9, 65_535])
+def test_an_orientation_that_is_none_does_not_matter(value: int) -> None:
+    data = encode(gradient(), "JPEG", exif=made.exif_orientation(value))
+    assert np.array_equal(decode(data), decode(encode(gradient(), "JPEG")))
+
+
+@pytest.mark.parametrize("name", broken_exif_blocks())
+def test_no_broken_exif_matters(name: str) -> None:
+    block = broken_exif_blocks()[name]
+    for format_ in ("JPEG", "PNG", "WEBP"):
+        assert decode_image(with_exif(format_, block), SIZE, LIMITS).width in (60, 90)
+
+
+@pytest.mark.parametrize("format_", ["JPEG", "PNG", "WEBP"])
+def test_a_tag_of_many_values_is_not_unpacked(format_: str) -> None:
+    many = made.exif_block((274, 5, 300_000, bytes(8 * 300_000)))  # each would become a fraction, an object of its own
+    data = with_exif(format_, many)
+    tracemalloc.start()
+    try:
+        assert decode(data).shape == (*SIZE, 3)
+        assert tracemalloc.get_traced_memory()[1] < 10 * len(many)
+    finally:
+        tracemalloc.stop()
+
+
+def with_exif(format_: str, block: bytes) -> bytes:
+    image = gradient()
+    if format_ == "PNG":
+        return made.png_with(encode(image), (b"eXIf", block[6:]))
+    if format_ == "WEBP":
+        return encode(image, "WEBP", exif=block)
+    data = encode(image, "JPEG")
+    for at in reversed(range(6, len(block), 60_000)):  # over several segments
+        data = made.jpeg_with_segment(data, 0xE1, b"Exif\0\0" + block[at : at + 60_000])
+    return data
 
 
 @pytest.mark.parametrize(
@@ -132,9 +227,93 @@ def test_what_is_transparent_does_not_bleed_into_its_neighbours() -> None:
     assert is_plain(decode(encode(image)), (255, 255, 255))
 
 
-def test_cmyk_is_converted() -> None:
-    jpeg = encode(Image.new("CMYK", (40, 30), (255, 0, 0, 0)), "JPEG")
-    assert is_plain(decode(jpeg), (0, 255, 255), within=6)
+@pytest.mark.parametrize(
+    ("mode", "colour", "expected"),
+    [
+        ("1", 1, (255, 255, 255)),
+        ("L", 90, (90, 90, 90)),
+        ("LA", (0, 0), (255, 255, 255)),
+        ("RGBA", (0, 0, 255, 127), (128, 128, 255)),
+        ("I;16", 200 * 256 + 99, (200, 200, 200)),
+        ("I;16B", 200 * 256 + 99, (200, 200, 200)),
+        ("CMYK", (255, 0, 0, 0), (0, 255, 255)),
+        ("CMYK", (0, 0, 0, 155), (100, 100, 100)),
+        ("YCbCr", (76, 85, 255), (254, 0, 0)),
+        ("LAB", (255, 128, 128), (255, 255, 255)),
+        ("LAB", (0, 128, 128), (0, 0, 0)),
+    ],
+)
+def test_colour_modes_of_tiff(mode: str, colour: int | tuple[int, ...], expected: tuple[int, int, int]) -> None:
+    assert is_plain(decode(encode(Image.new(mode, (40, 30), colour), "TIFF", compression="tiff_lzw")), expected)
+
+
+@pytest.mark.parametrize(("photometric", "expected"), [(0, (55, 55, 55)), (1, (200, 200, 200))])
+def test_grey_in_a_tiff_may_be_inverted(photometric: int, expected: tuple[int, int, int]) -> None:
+    entries = made.tiff_entries(40, 30, photometric=photometric)
+    assert is_plain(decode(made.tiff_file(entries, bytes([200]) * 1200)), expected)
+
+
+def test_16_bit_colour_keeps_its_high_bytes() -> None:
+    pixel = bytes((10, 99, 20, 99, 30, 99))
+    png = made.png_file(made.png_image_header(4, 3, bits=16), made.png_rows(pixel * 12, 4 * len(pixel)))
+    assert is_plain(decode(png), (10, 20, 30))
+
+
+def test_a_16_bit_grey_level_may_be_transparent() -> None:
+    header = made.png_image_header(4, 3, bits=16, colour=0)
+    for level, expected in ((b"\x10\x20", (255, 255, 255)), (b"\x10\x21", (16, 16, 16))):
+        png = made.png_file(header, (b"tRNS", level), made.png_rows(b"\x10\x20" * 12, 8))
+        assert is_plain(decode(png), expected)
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+def test_a_colour_may_be_transparent(mode: str) -> None:
+    image = Image.new(mode, (40, 30), 50 if mode == "L" else (50, 60, 70))
+    transparency = 50 if mode == "L" else (50, 60, 70)
+    assert is_plain(decode(encode(image, transparency=transparency)), (255, 255, 255))
+
+
+def test_a_palette_may_have_alphas() -> None:
+    image = Image.new("P", (40, 30), 1)
+    image.putpalette([0, 0, 0, 200, 0, 0])
+    assert is_plain(decode(encode(image, transparency=b"\0\x7f")), (228, 128, 128))
+
+
+def test_a_transparent_colour_of_a_gif_is_white() -> None:
+    image = Image.new("P", (40, 30), 1)
+    image.putpalette([0, 0, 0, 200, 0, 0])
+    assert is_plain(decode(encode(image, "GIF", transparency=1)), (255, 255, 255))
+
+
+def test_alpha_of_a_webp_lies_on_white() -> None:
+    data = encode(Image.new("RGBA", (40, 30), (255, 0, 0, 127)), "WEBP", lossless=True)
+    assert is_plain(decode(data), (255, 128, 128))
+
+
+@pytest.mark.parametrize(
+    ("ink", "expected"),
+    [((255, 0, 0, 0), (0, 255, 255)), ((0, 0, 255, 0), (255, 255, 0)), ((0, 0, 0, 155), (100, 100, 100))],
+)
+def test_cmyk_of_a_jpeg_is_converted(ink: tuple[int, ...], expected: tuple[int, int, int]) -> None:
+    jpeg = encode(Image.new("CMYK", (40, 30), ink), "JPEG")
+    assert b"Adobe" in jpeg  # and so it is inverted
+    assert is_plain(decode(jpeg), expected, within=6)
+
+
+def test_ycck_of_a_jpeg_is_converted() -> None:
+    grey = (255 - 100) * 50 // 255  # stored is the light that passes the inks; black dims what the others let through
+    assert is_plain(decode(made.ycck_jpeg(100, 128, 128, 50)), (grey, grey, grey), within=2)
+
+
+def test_signed_16_bit_samples_are_stretched() -> None:
+    entries = made.tiff_entries(3, 1, bits=16, sample_format=2, strip_bytes=6)
+    pixels = decode(made.tiff_file(entries, struct.pack("<3h", -300, 0, 300)), (1, 3))
+    assert pixels[0, :, 0].tolist() == [0, 127, 255]
+
+
+def test_32_bit_samples_are_stretched() -> None:
+    samples = np.array([[-(2**31), 0, 2**31 - 1]], np.int32)
+    assert decode(encode(Image.fromarray(samples), "TIFF"), (1, 3))[0, :, 0].tolist() == [0, 127, 255]
 
 
 def test_float_samples_are_stretched_to_the_full_range() -> None:
@@ -152,10 +331,42 @@ def test_float_samples_without_a_range_are_black(value: float) -> None:
     assert is_plain(decode(encode(Image.fromarray(samples), "TIFF")), (0, 0, 0), within=0)
 
 
-def test_the_first_frame_of_an_animation_counts() -> None:
-    frames = [Image.new("RGB", (40, 30), colour) for colour in ("red", "blue")]
-    data = encode(frames[0], "GIF", save_all=True, append_images=frames[1:])
-    assert is_plain(decode(data), (255, 0, 0))
+@pytest.mark.parametrize("format_", ["GIF", "PNG", "WEBP", "TIFF", "MPO", pytest.param("AVIF", marks=needs_avif)])
+def test_the_first_frame_of_several_counts(format_: str) -> None:
+    red, blue = (Image.new("RGB", (40, 30), colour) for colour in ("red", "blue"))
+    data = encode(red, format_, save_all=True, append_images=[blue])
+    with Image.open(io.BytesIO(data)) as opened:
+        assert opened.n_frames == 2  # type: ignore[attr-defined]
+    assert is_plain(decode(data), (255, 0, 0), within=6)
+
+
+def test_the_primary_image_of_a_heic_counts() -> None:
+    if "HEIF" not in FORMATS:
+        pytest.skip("pillow-heif is not installed")
+    red, blue = (Image.new("RGB", (64, 64), colour) for colour in ("red", "blue"))
+    assert is_plain(decode(encode(red, "HEIF", save_all=True, append_images=[blue], primary_index=1)), (0, 0, 255), 6)
+
+
+def test_a_broken_index_of_further_pictures_does_not_matter() -> None:
+    data = encode(gradient(), "MPO", save_all=True, append_images=[gradient()])
+    index = data.index(b"MPF\0")
+    for at in range(index + 4, index + 60):
+        damaged = data[:at] + b"\xff" + data[at + 1 :]
+        assert np.array_equal(decode(damaged), decode(data))
+
+
+def test_a_picture_with_further_ones_is_decoded_reduced(monkeypatch: pytest.MonkeyPatch) -> None:
+    decoded_sizes = []
+
+    def resized(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+        decoded_sizes.append(image.size)
+        return image.resize(size)
+
+    monkeypatch.setattr(decoding, "resized", resized)
+    large = gradient(1600, 1200)
+    for data in (encode(large, "JPEG"), encode(large, "MPO", save_all=True, append_images=[large])):
+        assert decode_image(data, SIZE, LIMITS).width == 1600
+    assert decoded_sizes == [(200, 150), (200, 150)]
 
 
 @pytest.mark.parametrize(
@@ -172,6 +383,14 @@ def test_the_first_frame_of_an_animation_counts() -> None:
         (encode(gradient(), "JPEG")[:-200], ErrorKind.CORRUPT),
         (png_header(100, 100), ErrorKind.CORRUPT),
         (png_header(50_000, 50_000), ErrorKind.TOO_MANY_PIXELS),
+        (made.webp_claiming(50_000, 50_000), ErrorKind.TOO_MANY_PIXELS),
+        (made.gif_claiming((4, 4), (50_000, 50_000)), ErrorKind.TOO_MANY_PIXELS),
+        pytest.param(made.with_claimed_size(made.AVIF, 50_000, 50_000), ErrorKind.TOO_MANY_PIXELS, marks=needs_avif),
+        pytest.param(made.with_claimed_size(made.HEIC, 50_000, 50_000), ErrorKind.TOO_MANY_PIXELS, marks=needs_heif),
+        pytest.param(made.AVIF[:200], ErrorKind.CORRUPT, marks=needs_avif),
+        pytest.param(made.HEIC[:200], ErrorKind.CORRUPT, marks=needs_heif),
+        (b"\0\0\0\x18ftypisom" + bytes(100), ErrorKind.NOT_AN_IMAGE),
+        (encode(gradient(32, 32), "ICO"), ErrorKind.NOT_AN_IMAGE),
         (png_with_text_bomb(100_000_000), ErrorKind.CORRUPT),
     ],
 )
@@ -194,7 +413,7 @@ def test_the_cap_may_be_above_pillows_own() -> None:
 
 
 @pytest.mark.parametrize("limits", [{"max_pixels": 0}, {"max_bytes": 0}])
-def test_caps_must_be_positive(limits: dict[str, int]) -> None:
+def test_caps_must_be_positive(limits: dict[str, Any]) -> None:
     with pytest.raises(UsageError, match="at least 1"):
         ImageLimits(**limits)
 

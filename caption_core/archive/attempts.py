@@ -1,37 +1,103 @@
-"""How often a shard was begun and not finished, counted where all machines of a run can see it.
+"""What came of earlier tries of a shard, kept where all machines of a run can see it.
 
-A worker that an image kills (a crash in a codec) leaves no row that says so, and its shard is tried again by another
-worker, and again. The count bounds that.
+A worker that an image kills (a crash in a codec, a decoder that hangs and lets nothing else run) leaves no row that
+says so, and its shard is tried again by another worker, and again. The notes find the image at fault: after some tries
+the worker notes down each image before it touches it; the one that stands there when a worker died twice is left out,
+and becomes a failed row.
 """
 
 from __future__ import annotations
 
-import shutil
-from pathlib import Path
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
 
-from caption_core.archive.output_folder import STATE_FOLDER
+from caption_core.archive.storage import Storage
 
-_ATTEMPTS = "attempts"
+_FOLDER = "attempts"
 
-
-def begin_attempt(output: Path, shard_id: int) -> int:
-    """Note that a shard is begun; returns how often it has been, this time included."""
-    path = _path(output, shard_id)
-    path.parent.mkdir(exist_ok=True)
-    with path.open("ab") as file:
-        file.write(b".")
-        return file.tell()
+# Machines come and go, so the first tries are made at full speed.
+_FULL_SPEED_TRIES = 2
+_DEATHS_THAT_CONDEMN = 2
+_FRUITLESS_TRIES = 4  # careful ones, in a row, that found no culprit
 
 
-def end_attempts(output: Path, shard_id: int) -> None:
-    """Note that a shard is finished."""
-    _path(output, shard_id).unlink(missing_ok=True)
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """A try of a shard, as it begins.
+
+    Attributes:
+        number: of this try, counted anew when an image is condemned.
+        suspect: the image that is being worked on, by its position in the shard; None at full speed.
+        deaths: of workers, by the image that was worked on.
+        condemned: images to leave out.
+    """
+
+    number: int = 0
+    suspect: int | None = None
+    deaths: Mapping[str, int] = field(default_factory=dict)
+    condemned: tuple[int, ...] = ()
+
+    @property
+    def is_careful(self) -> bool:
+        """Whether to note down each image before it is touched."""
+        return self.number > _FULL_SPEED_TRIES
+
+    @property
+    def is_hopeless(self) -> bool:
+        """Whether workers keep dying, and not of an image."""
+        return self.number > _FULL_SPEED_TRIES + _FRUITLESS_TRIES
 
 
-def forget_attempts(output: Path) -> None:
-    """Forget all counts, for a new run."""
-    shutil.rmtree(output / STATE_FOLDER / _ATTEMPTS, ignore_errors=True)
+class AttemptLog:
+    """The notes of one shard.
+
+    Args:
+        state: the run's state folder.
+        shard_id: of the shard.
+    """
+
+    def __init__(self, state: Storage, shard_id: int) -> None:
+        self._folder = state.sub(_FOLDER)
+        self._name = f"shard-{shard_id:05d}.json"
+        self._attempt = Attempt()
+
+    def begin(self) -> Attempt:
+        """Note that a try begins; returns what is known from those before it."""
+        self._folder.make()
+        self._save(_next_attempt(self._load()))
+        return self._attempt
+
+    def suspect(self, position: int) -> None:
+        """Note which image is touched next."""
+        self._save(replace(self._attempt, suspect=position))
+
+    def finish(self) -> None:
+        """Note that the shard is done."""
+        self._folder.delete(self._name)
+
+    def _load(self) -> Attempt:
+        try:
+            values = json.loads(self._folder.read(self._name))
+            return Attempt(**values | {"condemned": tuple(values["condemned"])})
+        except (OSError, ValueError, TypeError, KeyError):
+            return Attempt()
+
+    def _save(self, attempt: Attempt) -> None:
+        self._attempt = attempt
+        self._folder.write(self._name, json.dumps(asdict(attempt)).encode())
 
 
-def _path(output: Path, shard_id: int) -> Path:
-    return output / STATE_FOLDER / _ATTEMPTS / f"shard-{shard_id:05d}"
+def forget_attempts(state: Storage) -> None:
+    """Forget all notes, for a new run."""
+    state.sub(_FOLDER).delete_all()
+
+
+def _next_attempt(last: Attempt) -> Attempt:
+    if last.suspect is None:
+        return replace(last, number=last.number + 1)
+    deaths = {**last.deaths, str(last.suspect): last.deaths.get(str(last.suspect), 0) + 1}
+    if deaths[str(last.suspect)] < _DEATHS_THAT_CONDEMN:
+        return replace(last, number=last.number + 1, suspect=None, deaths=deaths)
+    condemned = (*last.condemned, last.suspect)
+    return Attempt(_FULL_SPEED_TRIES + 1, None, deaths, condemned)

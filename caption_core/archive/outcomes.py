@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from typing import Any
 
 import pyarrow as pa
 
-from caption_core.errors import ImageError
-from caption_core.records import OUTPUT_SCHEMA, Caption, ImageRef, RowStatus
+from caption_core.errors import ImageError, UsageError
+from caption_core.records import OUTPUT_SCHEMA, Caption, ErrorKind, ImageRef, RowStatus
+from caption_core.search import SearchSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,12 +24,20 @@ class ImageOutcome:
         result: its caption, or why there is none.
         width: in pixels as displayed; None where the image wasn't decoded.
         height: in pixels as displayed; None where the image wasn't decoded.
+        sha256: of its bytes, in hexadecimal; None where they weren't read.
+        decode_ms: time to decode and resize; None where that failed.
+        infer_ms: its share of its batch's encoding and search; None where it wasn't captioned.
+        carried: what its source carries along for it.
     """
 
     ref: ImageRef
     result: Caption | ImageError
     width: int | None = None
     height: int | None = None
+    sha256: str | None = None
+    decode_ms: float | None = None
+    infer_ms: float | None = None
+    carried: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +63,15 @@ class OutcomeCounts:
         return OutcomeCounts(self.ok + other.ok, dict(sorted(kinds.items())))
 
 
+def sum_counts(counts: Iterable[OutcomeCounts]) -> OutcomeCounts:
+    """Counts of all together."""
+    ok, kinds = 0, Counter[str]()
+    for one in counts:
+        ok += one.ok
+        kinds.update(one.failed_by_kind)
+    return OutcomeCounts(ok, dict(sorted(kinds.items())))
+
+
 def count_outcomes(outcomes: Iterable[ImageOutcome]) -> OutcomeCounts:
     """Count a shard's outcomes."""
     results = [outcome.result for outcome in outcomes]
@@ -59,20 +79,81 @@ def count_outcomes(outcomes: Iterable[ImageOutcome]) -> OutcomeCounts:
     return OutcomeCounts(len(results) - kinds.total(), dict(sorted(kinds.items())))
 
 
-def outcomes_to_table(outcomes: Sequence[ImageOutcome], model_id: str, shard_id: int) -> pa.Table:
-    """One row an image, in the given order, in `OUTPUT_SCHEMA`."""
-    rows = [_row(outcome, model_id, shard_id) for outcome in outcomes]
-    return pa.Table.from_pylist(rows, schema=OUTPUT_SCHEMA)
+def count_rows(rows: pa.Table) -> OutcomeCounts:
+    """Count a part's rows."""
+    kinds = Counter(kind for kind in rows.column("error_kind").to_pylist() if kind is not None)
+    return OutcomeCounts(rows.num_rows - kinds.total(), dict(sorted(kinds.items())))
 
 
-def _row(outcome: ImageOutcome, model_id: str, shard_id: int) -> dict[str, object]:
+def output_schema(carried: pa.Schema) -> pa.Schema:
+    """The columns of every row, and after them those that an input carries along.
+
+    Raises:
+        UsageError: two columns would have the same name.
+    """
+    fields = [*OUTPUT_SCHEMA, *(item.with_nullable(True) for item in carried)]
+    repeated = [name for name, number in Counter(item.name for item in fields).items() if number > 1]
+    if repeated:
+        raise UsageError(f"the output would have two columns {repeated[0]!r}; carry it under another name")
+    return pa.schema(fields)
+
+
+def outcomes_to_table(
+    outcomes: Sequence[ImageOutcome],
+    model_id: str,
+    shard_id: int,
+    search: SearchSettings,
+    schema: pa.Schema = OUTPUT_SCHEMA,
+) -> pa.Table:
+    """One row an image, in the given order.
+
+    Args:
+        outcomes: of a shard's images.
+        model_id: name and digest of the captioner.
+        shard_id: of the shard.
+        search: the settings that the captions were searched with.
+        schema: of `output_schema`.
+    """
+    common = {
+        "model_id": model_id,
+        "beam_width": search.beam_width,
+        "max_tokens": search.max_tokens,
+        "length_penalty": search.length_penalty,
+        "shard_id": shard_id,
+        "created_at": datetime.now(timezone.utc),
+    }
+    return pa.Table.from_pylist([common | _row(outcome) for outcome in outcomes], schema=schema)
+
+
+def failed_positions(rows: pa.Table, kinds: Iterable[ErrorKind] | None = None) -> list[int]:
+    """Which rows of a part have no caption.
+
+    Args:
+        rows: of a part.
+        kinds: only those that failed of this; all by default.
+    """
+    wanted = {kind.value for kind in kinds or ErrorKind}
+    return [index for index, kind in enumerate(rows.column("error_kind").to_pylist()) if kind in wanted]
+
+
+def replace_rows(rows: pa.Table, positions: Sequence[int], by: pa.Table) -> pa.Table:
+    """The same rows, in the same order, with others in some places."""
+    places = list(range(rows.num_rows))
+    for index, position in enumerate(positions):
+        places[position] = rows.num_rows + index
+    return pa.concat_tables([rows, by]).take(pa.array(places, pa.int64()))
+
+
+def _row(outcome: ImageOutcome) -> dict[str, object]:
     row: dict[str, object] = {
         "image_id": outcome.ref.image_id,
         "uri": outcome.ref.uri,
         "width": outcome.width,
         "height": outcome.height,
-        "model_id": model_id,
-        "shard_id": shard_id,
+        "content_sha256": outcome.sha256,
+        "decode_ms": outcome.decode_ms,
+        "infer_ms": outcome.infer_ms,
+        **outcome.carried,
     }
     return row | _result_columns(outcome.result)
 
@@ -81,9 +162,11 @@ def _result_columns(result: Caption | ImageError) -> dict[str, object]:
     if isinstance(result, ImageError):
         message = str(result).encode("utf-8", errors="backslashreplace").decode("utf-8")
         return {"status": RowStatus.FAILED.value, "error_kind": result.kind.value, "error_message": message}
+    candidates = [{"caption": text, "score": score} for text, score in result.candidates]
     return {
         "status": RowStatus.OK.value,
         "caption": result.text,
         "score": result.score,
         "num_tokens": result.num_tokens,
+        "candidates": candidates or None,
     }

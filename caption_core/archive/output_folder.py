@@ -3,92 +3,120 @@
 from __future__ import annotations
 
 import fcntl
-import json
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from caption_core.archive.parts import remove_temporaries, shard_id_of
-from caption_core.archive.run_state import RunIdentity
-from caption_core.errors import CapstanError, UsageError
+from caption_core.archive.parts import list_parts, remove_temporaries, shard_id_of
+from caption_core.archive.run_record import STATE_FOLDER, state_folder
+from caption_core.archive.storage import Storage, is_remote
+from caption_core.errors import UsageError
 
-# Readers of Parquet folders pass over names that start with an underscore.
-STATE_FOLDER = "_run"
 _LOCK = "lock"
-_RUN = "run.json"
+REPORT_FOLDER = "_report"
+SUCCESS = "_SUCCESS"
 
 
-def check_apart(source: Path, output: Path) -> None:
-    """See to it that neither folder lies in the other.
+def check_apart(sources: Sequence[str], output: Storage) -> None:
+    """See to it that neither an input lies in the output folder, nor that in an input folder.
 
     Raises:
         UsageError: they overlap: a run would list its own products, or a reader of the captions meet images.
     """
-    source, output = source.resolve(), output.resolve()
-    if source == output or source in output.parents or output in source.parents:
-        raise UsageError(f"{output}: the output folder and the input folder {source} must not lie in one another")
+    ours = Path(_comparable(output.location))
+    for source in sources:
+        theirs = Path(_comparable(source))
+        if ours == theirs or ours in theirs.parents or theirs in ours.parents:
+            raise UsageError(f"{output}: the output folder and the input {source} must not lie in one another")
 
 
 @contextmanager
-def held_output_folder(folder: Path) -> Iterator[None]:
+def held_output_folder(output: Storage) -> Iterator[None]:
     """Make the folder where it is missing, keep other runs out of it, and clear what a killed run left half-written.
 
-    The lock goes with the process that holds it, however that ends. File systems without locks are used without one.
+    The lock goes with the process that holds it, however that ends. Object stores and file systems without locks are
+    used without one: two runs with equal settings write equal parts there, and two with different ones refuse.
 
     Raises:
         UsageError: the folder can't be written, is in use by another run or holds Parquet files that no run wrote.
     """
+    is_new = not output.is_there()
     try:
-        (folder / STATE_FOLDER).mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(folder / STATE_FOLDER / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        state_folder(output).make()
+        descriptor = _open_lock(output)
     except OSError as error:
-        raise UsageError(f"{folder}: can't write here: {error.strerror}") from error
+        cause = error.strerror or str(error).splitlines()[0]
+        raise UsageError(f"{output}: can't write here: {cause}") from error
     try:
-        _lock(descriptor, folder)
-        _check_foreign(folder)
-        remove_temporaries(folder)
+        if descriptor is not None and not _lock(descriptor):
+            raise UsageError(f"{output}: another run is writing here")
+        _check_foreign(output)
+        remove_temporaries(output)
         yield
+    except UsageError:
+        if is_new:
+            _unmake(output)
+        raise
+    finally:
+        if descriptor is not None:
+            os.close(descriptor)
+
+
+def is_held(output: Storage) -> bool:
+    """Whether a run holds the folder at this moment, as far as the file system tells."""
+    folder = output.local_folder
+    try:
+        descriptor = os.open(folder / STATE_FOLDER / _LOCK, os.O_RDWR | os.O_CLOEXEC) if folder else None
+    except OSError:
+        return False
+    if descriptor is None:
+        return False
+    try:
+        return not _lock(descriptor)
     finally:
         os.close(descriptor)
 
 
-def _lock(descriptor: int, folder: Path) -> None:
+def clear_output(output: Storage) -> None:
+    """Delete what runs wrote into a folder, finished or not, and nothing else."""
+    # First what says that it is finished.
+    output.delete(SUCCESS)
+    for name in list_parts(output).values():
+        output.delete(name)
+    output.sub(REPORT_FOLDER).delete_all()
+
+
+def _unmake(output: Storage) -> None:
+    """A wrong argument leaves no new folder behind."""
+    state_folder(output).delete_all()
+    if output.local_folder is not None:
+        with suppress(OSError):
+            output.local_folder.rmdir()
+
+
+def _open_lock(output: Storage) -> int | None:
+    if output.local_folder is None:
+        return None
+    return os.open(output.local_folder / STATE_FOLDER / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+
+
+def _lock(descriptor: int) -> bool:
+    """Whether nobody else holds the lock; where file systems have none, nobody does."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise UsageError(f"{folder}: another run is writing here") from error
+    except BlockingIOError:
+        return False
     except OSError:
-        return
+        return True
+    return True
 
 
-def _check_foreign(folder: Path) -> None:
-    for path in sorted(folder.glob("*.parquet")):
-        if not path.name.startswith(("_", ".")) and shard_id_of(path.name) is None:
-            raise UsageError(f"{path}: a Parquet file that is no captioning run's; choose an empty output folder")
+def _check_foreign(output: Storage) -> None:
+    for name in output.names():
+        if name.endswith(".parquet") and not name.startswith(("_", ".")) and shard_id_of(name) is None:
+            raise UsageError(f"{output}/{name}: a Parquet file that is no captioning run's; choose an empty folder")
 
 
-def write_run_record(folder: Path, identity: RunIdentity) -> None:
-    """Write down what the run is, for people and for `check_shared`."""
-    path = folder / STATE_FOLDER / _RUN
-    record = {"fingerprint": identity.fingerprint, "settings": dict(identity.settings)}
-    temporary = path.with_name(f"{_RUN}.{os.getpid()}.tmp")
-    temporary.write_text(json.dumps(record, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-    temporary.replace(path)
-
-
-def check_shared(folder: Path, identity: RunIdentity) -> None:
-    """See to it that this machine writes to the folder that the driver prepared, not to a namesake of it.
-
-    Raises:
-        CapstanError: it doesn't.
-    """
-    try:
-        record = json.loads((folder / STATE_FOLDER / _RUN).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        record = {}
-    if record.get("fingerprint") != identity.fingerprint:
-        raise CapstanError(
-            f"{folder}: this machine ({os.uname().nodename}) doesn't see the run's output folder; "
-            "a cluster's machines must share it under the same path"
-        )
+def _comparable(location: str) -> str:
+    return location if is_remote(location) else str(Path(location).resolve())

@@ -7,18 +7,16 @@ records that a shard is done, so nothing can disagree with it.
 from __future__ import annotations
 
 import json
-import os
 import re
-import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from caption_core.archive.outcomes import OutcomeCounts
+from caption_core.archive.storage import Storage
 from caption_core.errors import CapstanError
 
 _PART_NAME = re.compile(r"part-(\d{5,})\.parquet")
@@ -61,62 +59,69 @@ def shard_id_of(name: str) -> int | None:
     return shard_id if shard_id is not None and part_name(shard_id) == name else None
 
 
-def list_parts(folder: Path) -> dict[int, Path]:
-    """The parts in a folder, by shard."""
-    found = ((shard_id_of(path.name), path) for path in folder.iterdir())
-    return {shard_id: path for shard_id, path in sorted(found, key=str) if shard_id is not None}
+def list_parts(output: Storage) -> dict[int, str]:
+    """The names of the parts in a folder, by shard, in order."""
+    found = {shard_id: name for name in output.names() if (shard_id := shard_id_of(name)) is not None}
+    return dict(sorted(found.items()))
 
 
-def write_part(folder: Path, shard_id: int, rows: pa.Table, footer: PartFooter) -> Path:
-    """Write a shard's part: under a temporary name, then moved into place.
+def write_part(output: Storage, shard_id: int, rows: pa.Table, footer: PartFooter) -> None:
+    """Write a shard's part, whole or not at all.
 
-    Writing a part again replaces it by one with the same content: a shard that was tried twice is there once.
+    Writing a part again replaces it: a shard that was tried twice is there once.
 
     Raises:
         OSError: the file system refuses (no space, no permission); nothing is left behind.
     """
-    final = folder / part_name(shard_id)
-    temporary = folder / f"_{final.name}.{secrets.token_hex(8)}.tmp"
     metadata = {**(rows.schema.metadata or {}), **_footer_metadata(footer)}
-    try:
-        with temporary.open("xb") as file:
-            pq.write_table(rows.replace_schema_metadata(metadata), file, compression="zstd")
-            file.flush()
-            # Before the move: a power cut may not leave the final name on a file without content.
-            os.fsync(file.fileno())
-        temporary.replace(final)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    _sync_folder(folder)
-    return final
+    # In memory first: an object store's upload that is broken off half-way must not become an object.
+    buffer = pa.BufferOutputStream()
+    pq.write_table(rows.replace_schema_metadata(metadata), buffer, compression="zstd")
+    output.write(part_name(shard_id), buffer.getvalue())
 
 
-def read_footer(path: Path) -> PartFooter:
+def read_footer(output: Storage, name: str) -> PartFooter:
     """Read a part's footer, and nothing else of it.
 
     Raises:
         PartError: the file is no part of a run, or damaged.
     """
+    where = f"{output}/{name}"
     try:
-        metadata = pq.read_metadata(path)
+        with output.open_input(name) as file:
+            metadata = pq.read_metadata(file)
         texts = metadata.metadata or {}
         counts = OutcomeCounts(**json.loads(texts[_COUNTS_KEY]))
         footer = PartFooter(texts[_FINGERPRINT_KEY].decode(), json.loads(texts[_SETTINGS_KEY]), counts)
     except KeyError as error:
-        raise PartError(f"{path}: this Parquet file was not written by a captioning run") from error
+        raise PartError(f"{where}: this Parquet file was not written by a captioning run") from error
     except (pa.ArrowInvalid, ValueError, TypeError) as error:
-        raise PartError(f"{path}: damaged; delete it to have its images captioned again") from error
+        raise PartError(f"{where}: damaged; delete it to have its images captioned again") from error
     if metadata.num_rows != counts.total:
-        raise PartError(f"{path}: {metadata.num_rows:,} rows, but its footer counts {counts.total:,} images")
+        raise PartError(f"{where}: {metadata.num_rows:,} rows, but its footer counts {counts.total:,} images")
     return footer
 
 
-def remove_temporaries(folder: Path) -> int:
+def read_rows(output: Storage, shard_id: int, columns: list[str] | None = None) -> pa.Table:
+    """A part's rows, or some of their columns.
+
+    Raises:
+        PartError: the part is damaged.
+        OSError: it can't be read.
+    """
+    name = part_name(shard_id)
+    try:
+        with output.open_input(name) as file:
+            return pq.read_table(file, columns=columns)
+    except pa.ArrowInvalid as error:
+        raise PartError(f"{output}/{name}: damaged; delete it to have its images captioned again") from error
+
+
+def remove_temporaries(output: Storage) -> int:
     """Delete what a killed run left half-written; returns the number of files."""
-    leftovers = [path for path in folder.iterdir() if _TEMPORARY_NAME.fullmatch(path.name)]
-    for path in leftovers:
-        path.unlink(missing_ok=True)
+    leftovers = [name for name in output.names() if _TEMPORARY_NAME.fullmatch(name)]
+    for name in leftovers:
+        output.delete(name)
     return len(leftovers)
 
 
@@ -127,11 +132,3 @@ def _footer_metadata(footer: PartFooter) -> dict[bytes, bytes]:
         _SETTINGS_KEY: json.dumps(dict(footer.settings), sort_keys=True).encode(),
         _COUNTS_KEY: json.dumps(counts, sort_keys=True).encode(),
     }
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

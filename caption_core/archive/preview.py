@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
-import pyarrow.parquet as pq
-
-from caption_core.archive.parts import list_parts
+from caption_core.archive.parts import list_parts, read_rows
+from caption_core.archive.storage import Storage
 
 _COLUMNS = ("image_id", "caption", "score", "error_kind", "error_message")
 _NAME_WIDTH = 40
 
 
-def first_rows(folder: Path, num_rows: int) -> list[dict[str, object]]:
+def first_rows(output: Storage, num_rows: int) -> list[dict[str, object]]:
     """The first rows of a run's parts, in order."""
     rows: list[dict[str, object]] = []
-    for path in list_parts(folder).values():
+    for shard_id in list_parts(output):
         if len(rows) >= num_rows:
             break
-        rows += pq.read_table(path, columns=list(_COLUMNS)).slice(0, num_rows - len(rows)).to_pylist()
+        rows += read_rows(output, shard_id, list(_COLUMNS)).slice(0, num_rows - len(rows)).to_pylist()
     return rows
 
 

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 
-from caption_core.archive.outcomes import OutcomeCounts
+from caption_core.archive.outcomes import OutcomeCounts, sum_counts
 from caption_core.archive.parts import PartFooter, list_parts, read_footer
 from caption_core.archive.shards import ShardPlan
+from caption_core.archive.storage import Storage
 from caption_core.errors import CapstanError, UsageError
 
 Setting = str | int | float
+
+# Enough to hide an object store's delay; ten thousand footers are read one by one otherwise.
+_READERS = 16
 
 _SHOWN_CHARACTERS = 60  # a digest is longer, a model's id is not
 
@@ -44,40 +48,72 @@ def _shown(value: Setting | None) -> str:
     return text if len(text) <= _SHOWN_CHARACTERS else text[:12] + "…"
 
 
+class OtherRunError(UsageError):
+    """An output folder that holds another run's parts.
+
+    Args:
+        output: the folder.
+        differences: between that run and this one.
+        hint: what more is known of them.
+    """
+
+    def __init__(self, output: Storage, differences: Sequence[str], hint: str = "") -> None:
+        more = f"; {hint}" if hint else ""
+        super().__init__(
+            f"{output}: holds captions of a run with other settings ({'; '.join(differences)}{more}); "
+            "resume with the same settings, choose an empty output folder, or begin again with --overwrite"
+        )
+        self.output, self.differences = output, differences
+
+
 class ReconciliationError(CapstanError):
     """A run's parts don't add up to its input."""
 
 
-def committed_parts(folder: Path, identity: RunIdentity) -> dict[int, PartFooter]:
-    """The run's finished shards.
+def committed_parts(output: Storage, identity: RunIdentity) -> dict[int, OutcomeCounts]:
+    """The run's finished shards, and how their images ended.
 
     Raises:
-        UsageError: the folder holds parts of another run; the message names what differs.
+        OtherRunError: the folder holds parts of another run; the message names what differs.
         PartError: a part is damaged or not a run's.
     """
-    footers = {shard_id: read_footer(path) for shard_id, path in list_parts(folder).items()}
-    for footer in footers.values():
+
+    def counts_of(footer: PartFooter) -> OutcomeCounts:
         if footer.fingerprint != identity.fingerprint:
-            differences = "; ".join(identity.differences(footer.settings))
-            raise UsageError(
-                f"{folder}: holds captions of a run with other settings ({differences}); "
-                "resume with the same settings or choose an empty output folder"
-            )
-    return footers
+            raise OtherRunError(output, identity.differences(footer.settings))
+        return footer.counts
+
+    return _from_footers(output, counts_of)
 
 
-def reconcile(plan: ShardPlan, parts: Mapping[int, PartFooter]) -> OutcomeCounts:
+def part_counts(output: Storage) -> dict[int, OutcomeCounts]:
+    """How the images of each part ended, whichever run wrote it.
+
+    Raises:
+        PartError: a part is damaged or not a run's.
+    """
+    return _from_footers(output, lambda footer: footer.counts)
+
+
+def _from_footers(output: Storage, counts_of: Callable[[PartFooter], OutcomeCounts]) -> dict[int, OutcomeCounts]:
+    parts = list_parts(output)
+    with ThreadPoolExecutor(_READERS) as readers:
+        counts = readers.map(lambda name: counts_of(read_footer(output, name)), parts.values())
+        return dict(zip(parts, counts, strict=True))
+
+
+def reconcile(plan: ShardPlan, parts: Mapping[int, OutcomeCounts]) -> OutcomeCounts:
     """Add up all parts and hold them against the plan: inputs = ok + failed, shard by shard.
 
     Raises:
         ReconciliationError: a part is missing, one too many, or one has too many or too few rows.
     """
-    planned = {shard.shard_id: len(shard.refs) for shard in plan.shards}
-    found = {shard_id: footer.counts.total for shard_id, footer in parts.items()}
-    if wrong := sorted(key for key in planned.keys() | found.keys() if planned.get(key) != found.get(key)):
+    shards = parts.keys() | set(range(plan.num_shards))
+    found = {shard_id: counts.total for shard_id, counts in parts.items()}
+    if wrong := sorted(key for key in shards if len(plan.images_of(key)) != found.get(key)):
         first = wrong[0]
         raise ReconciliationError(
-            f"{len(wrong)} of {len(planned)} shards don't add up; the first is shard {first}: "
-            f"{planned.get(first, 0):,} images planned, {found.get(first, 0):,} rows written"
+            f"{len(wrong)} of {plan.num_shards} shards don't add up; the first is shard {first}: "
+            f"{len(plan.images_of(first)):,} images planned, {found.get(first, 0):,} rows written"
         )
-    return sum((footer.counts for footer in parts.values()), OutcomeCounts())
+    return sum_counts(parts.values())

@@ -1,39 +1,43 @@
 """Pending shards through an autoscaling pool of captioner actors, scheduled by Ray Data.
 
-Each shard is one block of one row that holds the names of its images. Images never travel through the object store:
-actors read them, write the shard's part, and send back its counts.
+Each shard is one block of one row that holds its number. Images never travel through the object store: actors read the
+plan and the images, write the shard's part, and send back its counts.
 """
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import ray.data
 from ray.data import ActorPoolStrategy
 
-from caption_core.archive.outcomes import OutcomeCounts
-from caption_core.archive.output_folder import STATE_FOLDER
-from caption_core.archive.shards import Shard
+from caption_core.archive.run_record import STATE_FOLDER
 from caption_core.engine.cluster import worker_environment
 from caption_core.engine.console import quiet_ray_data
 from caption_core.engine.native_stderr import native_stderr_in
 from caption_core.engine.pool_size import PoolSize
-from caption_core.engine.shard_captioner import CaptioningWork, ShardCaptioner, ShardSummary
+from caption_core.engine.shard_captioner import ShardCaptioner
+from caption_core.engine.watchdog import Watchdog
+from caption_core.engine.work import CaptioningWork, ShardSummary
+from caption_core.engine.worker_metrics import WorkerMetrics
 from caption_core.errors import CapstanError
-from caption_core.records import ErrorKind, ImageRef
+
+_WORN_OUT_EXIT_CODE = 75  # EX_TEMPFAIL
 
 
-def caption_shards(shards: Sequence[Shard], work: CaptioningWork, pool: PoolSize) -> Iterator[ShardSummary]:
+def caption_shards(shard_ids: Sequence[int], work: CaptioningWork, pool: PoolSize) -> Iterator[ShardSummary]:
     """Caption shards on the connected cluster; yields a summary as each shard is committed, in no order.
 
     Raises:
         CapstanError: a worker can't work, or the same shard lost its worker too often.
     """
     quiet_ray_data()
-    rows = [_shard_row(shard) for shard in shards]
+    rows = [{"shard_id": shard_id} for shard_id in shard_ids]
     dataset = ray.data.from_items(rows, override_num_blocks=len(rows)).map(
         ShardActor,  # type: ignore[arg-type]  # Ray Data makes one an actor and calls that
         fn_constructor_args=(work,),
@@ -45,7 +49,9 @@ def caption_shards(shards: Sequence[Shard], work: CaptioningWork, pool: PoolSize
     tables: Iterable[Any] = dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0)
     for table in tables:
         for row in table.to_pylist():
-            yield _read_summary(row)
+            if row["failure"]:
+                raise CapstanError(row["failure"])
+            yield ShardSummary.from_json_values(json.loads(row["summary"]))
 
 
 class ShardActor:
@@ -57,63 +63,42 @@ class ShardActor:
     def __init__(self, work: CaptioningWork) -> None:
         self._captioner: ShardCaptioner | None = None
         self._failure = ""
+        self._watchdog = Watchdog(work.image_timeout_s, work.batch_size)
+        self._metrics = WorkerMetrics()
         try:
-            with _silent_loading(work):
-                self._captioner = ShardCaptioner(work)
+            with _silent_loading(work.output.local_folder):
+                self._captioner = ShardCaptioner(work, self._watchdog.beat)
         except (CapstanError, OSError, ImportError) as error:
             self._failure = str(error)
+        self._watchdog.rest()
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         """Caption the shard of a row; returns its summary as a row."""
         if self._captioner is None:
-            return {"failure": self._failure}
+            return {"failure": self._failure, "summary": ""}
+        if self._captioner.is_worn_out:
+            # Before this shard is begun: Ray starts another actor and gives it the shard.
+            os._exit(_WORN_OUT_EXIT_CODE)
+        self._watchdog.beat()
         try:
-            return _summary_row(self._captioner.caption_shard(_read_shard(row)))
+            summary = self._captioner.caption_shard(int(row["shard_id"]))
         except (CapstanError, OSError) as error:
-            return {"failure": f"shard {row['shard_id']}: {error}"}
+            return {"failure": f"shard {row['shard_id']}: {error}", "summary": ""}
+        finally:
+            self._watchdog.rest()
+        self._metrics.add(summary)
+        return {"failure": "", "summary": json.dumps(summary.to_json_values())}
 
 
 @contextmanager
-def _silent_loading(work: CaptioningWork) -> Iterator[None]:
+def _silent_loading(output: Path | None) -> Iterator[None]:
     """Keep what runtimes print while they load off the user's screen, and on disk should they crash."""
-    log = work.output / STATE_FOLDER / f"loading-{os.uname().nodename}-{os.getpid()}.log"
+    if output is None:
+        yield
+        return
+    log = output / STATE_FOLDER / f"loading-{os.uname().nodename}-{os.getpid()}.log"
     try:
         with native_stderr_in(log):
             yield
     finally:
         log.unlink(missing_ok=True)
-
-
-def _shard_row(shard: Shard) -> dict[str, Any]:
-    return {
-        "shard_id": shard.shard_id,
-        "image_ids": [ref.image_id for ref in shard.refs],
-        "uris": [ref.uri for ref in shard.refs],
-        "num_bytes": [ref.num_bytes for ref in shard.refs],
-    }
-
-
-def _read_shard(row: dict[str, Any]) -> Shard:
-    columns = zip(row["image_ids"], row["uris"], row["num_bytes"], strict=True)
-    return Shard(int(row["shard_id"]), tuple(ImageRef(name, uri, int(size)) for name, uri, size in columns))
-
-
-def _summary_row(summary: ShardSummary) -> dict[str, Any]:
-    failed = summary.counts.failed_by_kind
-    return {
-        "failure": "",
-        "shard_id": summary.shard_id,
-        "ok": summary.counts.ok,
-        **{kind.value: failed.get(kind.value, 0) for kind in ErrorKind},
-        "worker": summary.worker,
-        "started_s": summary.started_s,
-        "finished_s": summary.finished_s,
-    }
-
-
-def _read_summary(row: dict[str, Any]) -> ShardSummary:
-    if row["failure"]:
-        raise CapstanError(row["failure"])
-    failed = {kind.value: row[kind.value] for kind in ErrorKind if row[kind.value]}
-    counts = OutcomeCounts(row["ok"], failed)
-    return ShardSummary(row["shard_id"], counts, row["worker"], row["started_s"], row["finished_s"])

@@ -4,92 +4,38 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
 from caption_core.archive.attempts import forget_attempts
-from caption_core.archive.output_folder import STATE_FOLDER, check_apart, held_output_folder, write_run_record
-from caption_core.archive.parts import PartFooter
-from caption_core.archive.run_state import RunIdentity, committed_parts, reconcile
-from caption_core.archive.shards import Shard, ShardPlan, plan_shards
-from caption_core.archive.sources.folder import IMAGE_EXTENSIONS, FolderSource
-from caption_core.archive.sources.source import ImageSource
+from caption_core.archive.outcomes import OutcomeCounts, sum_counts
+from caption_core.archive.output_folder import SUCCESS, held_output_folder
+from caption_core.archive.run_progress import RunProgress, process_name, progress_written
+from caption_core.archive.run_record import STATE_FOLDER, state_folder
+from caption_core.archive.run_state import committed_parts, reconcile
 from caption_core.engine.actor_pool import caption_shards
 from caption_core.engine.captioner_spec import CaptionerSpec
-from caption_core.engine.cluster import Cluster, ClusterConfig, ClusterKind, connected
+from caption_core.engine.captioning_config import CaptioningConfig
+from caption_core.engine.cluster import Cluster, ClusterKind, connected
 from caption_core.engine.interruption import interruptible
 from caption_core.engine.native_stderr import native_stderr_in
-from caption_core.engine.pool_size import ActorRange, fit_pool
+from caption_core.engine.pool_size import fit_pool
 from caption_core.engine.progress import show_progress, stall_notices
 from caption_core.engine.run_report import RunReport
-from caption_core.engine.shard_captioner import CaptioningWork, ShardSummary
-from caption_core.engine.throughput import steady_rate
-from caption_core.errors import UsageError
-from caption_core.images import ImageLimits
-from caption_core.search import SearchSettings
+from caption_core.engine.run_setup import RunSetup, begin_run
+from caption_core.engine.throughput import RunTally
+from caption_core.engine.work import CaptioningWork, ShardSummary
+from caption_core.errors import CapstanError
 
-# Raised when the columns of a part, or the rules by which an image becomes pixels, change: parts of different versions
-# must not be mixed in one folder.
-OUTPUT_VERSION = 1
-
-
-@dataclass(frozen=True, slots=True)
-class SearchOverrides:
-    """Search settings that the user sets; None leaves the captioner's default."""
-
-    beam_width: int | None = None
-    max_tokens: int | None = None
-    length_penalty: float | None = None
-
-    def __post_init__(self) -> None:
-        self.applied_to(SearchSettings())  # raises where one is out of range
-
-    def applied_to(self, defaults: SearchSettings) -> SearchSettings:
-        """The settings to search with."""
-        return replace(defaults, **{name: value for name, value in asdict(self).items() if value is not None})
-
-
-@dataclass(frozen=True, slots=True)
-class CaptioningConfig:
-    """A captioning run as the user asks for it.
-
-    Attributes:
-        source: folder of images.
-        output: folder for the Parquet parts.
-        actors: bounds of the pool; None for as many actors as fit.
-        cpus_per_actor: CPUs each actor claims and its captioner uses.
-        batch_size: images in one call of the captioner.
-        shard_size: images a part; None for a default that depends on their number alone.
-        search: what differs from the captioner's defaults.
-        limits: caps an image must keep.
-        follow_links: read files outside the folder too, where a link leads to them.
-        cluster: where to run.
-    """
-
-    source: Path
-    output: Path
-    actors: ActorRange | None = None
-    cpus_per_actor: int = 1
-    batch_size: int = 32
-    shard_size: int | None = None
-    search: SearchOverrides = field(default_factory=SearchOverrides)
-    limits: ImageLimits = field(default_factory=ImageLimits)
-    follow_links: bool = False
-    cluster: ClusterConfig = field(default_factory=ClusterConfig)
-
-    def __post_init__(self) -> None:
-        if not 1 <= self.batch_size <= 4096:
-            raise UsageError(f"batch size must lie between 1 and 4,096, not {self.batch_size}")
-        if not 1 <= self.cpus_per_actor <= 1024:
-            raise UsageError(f"CPUs per actor must lie between 1 and 1,024, not {self.cpus_per_actor}")
-        FolderSource.at(self.source)  # raises where there is none
-        check_apart(self.source, self.output)
+# Fewer images say little about an archive's.
+_ERROR_RATE_NEEDS_IMAGES = 100
 
 
 def run_captioning(config: CaptioningConfig, captioner: CaptionerSpec, stream: TextIO | None = None) -> RunReport:
-    """Caption every image of a folder, or what an earlier run left of it.
+    """Caption every image of the inputs, or what an earlier run left of them.
 
     Args:
         config: what to do.
@@ -102,82 +48,112 @@ def run_captioning(config: CaptioningConfig, captioner: CaptionerSpec, stream: T
         Interrupted: a signal ended the run; likewise.
     """
     started_s = time.monotonic()
-    source = FolderSource.at(config.source, follow_links=config.follow_links)
-    plan = _planned(source, config)
-    work = _work(config, captioner, source, plan)
-    with held_output_folder(work.output):
-        done = committed_parts(work.output, work.identity)
-        forget_attempts(work.output)
-        write_run_record(work.output, work.identity)
-        pending = [shard for shard in plan.shards if shard.shard_id not in done]
-        summaries: list[ShardSummary] = []
-        if pending:
-            with native_stderr_in(work.output / STATE_FOLDER / "native.log") as stderr:
-                summaries = _caption(pending, work, config, plan, stream or stderr)
-            forget_attempts(work.output)
-        return _report(plan, work, done, summaries, started_s)
+    source, output = config.open_source(), config.storage()
+    config.search.applied_to(captioner.search)  # raises before anything is written
+    with held_output_folder(output):
+        setup = begin_run(config, captioner, source)
+        forget_attempts(state_folder(output))
+        task = _task(config, setup)
+        tally = RunTally()
+        if task.shard_ids:
+            # What is there is about to change, and so is whether it is all there.
+            output.delete(SUCCESS)
+            _caption(config, captioner, setup, task, tally, stream)
+            forget_attempts(state_folder(output))
+        return _finished(config, setup, tally, started_s)
 
 
-def _planned(source: ImageSource, config: CaptioningConfig) -> ShardPlan:
-    plan = plan_shards(source.list_refs(), config.shard_size)
-    if not plan.shards:
-        extensions = " ".join(extension.decode() for extension in IMAGE_EXTENSIONS)
-        raise UsageError(f"{config.source}: no images here ({extensions})")
-    return plan
+@dataclass(frozen=True, slots=True)
+class _Task:
+    """What is to be done now.
+
+    Attributes:
+        shard_ids: to work on.
+        num_images: in them, to work on.
+        num_before: images that are done with.
+    """
+
+    shard_ids: Sequence[int]
+    num_images: int
+    num_before: int
 
 
-def _work(config: CaptioningConfig, captioner: CaptionerSpec, source: ImageSource, plan: ShardPlan) -> CaptioningWork:
-    search = config.search.applied_to(captioner.search)
-    return CaptioningWork(
-        source=source,
-        output=config.output.resolve(),
-        captioner=captioner,
-        search=search,
-        limits=config.limits,
-        identity=_identity(captioner.model_id, search, config, plan),
-        batch_size=config.batch_size,
-        threads=config.cpus_per_actor,
-    )
-
-
-def _identity(model_id: str, search: SearchSettings, config: CaptioningConfig, plan: ShardPlan) -> RunIdentity:
-    """All that determines a run's rows; the batch size and the cluster don't."""
-    return RunIdentity(
-        {
-            "output_version": OUTPUT_VERSION,
-            "model_id": model_id,
-            **asdict(search),
-            **asdict(config.limits),
-            "follow_links": config.follow_links,
-            "num_images": plan.num_images,
-            "shard_size": plan.shard_size,
-            "input_digest": plan.digest,
-        }
-    )
+def _task(config: CaptioningConfig, setup: RunSetup) -> _Task:
+    plan, pending = setup.record.plan, setup.pending()
+    num_images = sum(len(plan.images_of(shard_id)) for shard_id in pending)
+    if config.retry_failed is None:
+        return _Task(pending, num_images, setup.num_done)
+    kinds = {kind.value for kind in config.retry_failed}
+    failing = setup.failing(kinds)
+    failures = [number for at in failing for kind, number in setup.done[at].failed_by_kind.items() if kind in kinds]
+    return _Task(sorted([*pending, *failing]), num_images + sum(failures), setup.num_done - sum(failures))
 
 
 def _caption(
-    pending: Sequence[Shard], work: CaptioningWork, config: CaptioningConfig, plan: ShardPlan, stream: TextIO
-) -> list[ShardSummary]:
-    _check_local_pool(config, len(pending))
-    num_pending = sum(len(shard.refs) for shard in pending)
-    progress = show_progress(plan.num_images, plan.num_images - num_pending, stream)
-    shards = f"{len(pending):,} shard" + ("" if len(pending) == 1 else "s")
-    progress.note(f"{num_pending:,} of {plan.num_images:,} images to caption, in {shards}")
-    summaries = []
+    config: CaptioningConfig,
+    captioner: CaptionerSpec,
+    setup: RunSetup,
+    task: _Task,
+    tally: RunTally,
+    stream: TextIO | None,
+) -> None:
+    log = _native_log(setup)
+    before = sum_counts(setup.done.values()) if config.retry_failed is None else OutcomeCounts()
+    with (
+        native_stderr_in(log) as stderr,
+        progress_written(state_folder(setup.output), lambda ended: _progress(setup, task, tally, ended)),
+        closing(_summaries(config, _work(config, captioner, setup), setup, task, stream or stderr)) as summaries,
+    ):
+        for summary in summaries:
+            tally.add(summary)
+            _check_error_rate(config, before + tally.counts, is_end=False)
+
+
+def _native_log(setup: RunSetup) -> Path:
+    folder = setup.output.local_folder
+    return folder / STATE_FOLDER / "native.log" if folder else Path(os.devnull)
+
+
+def _work(config: CaptioningConfig, captioner: CaptionerSpec, setup: RunSetup) -> CaptioningWork:
+    return CaptioningWork(
+        source=setup.source,
+        output=setup.output,
+        captioner=captioner,
+        search=setup.search,
+        limits=config.limits,
+        identity=setup.record.identity,
+        batch_size=config.batch_size,
+        threads=config.cpus_per_actor,
+        image_timeout_s=config.image_timeout_s,
+        dedup=config.dedup,
+        retry=config.retry_failed,
+    )
+
+
+def _summaries(
+    config: CaptioningConfig, work: CaptioningWork, setup: RunSetup, task: _Task, stream: TextIO
+) -> Generator[ShardSummary, None, None]:
+    """Summaries of shards as they are done, with progress shown."""
+    num_shards = len(task.shard_ids)
+    _check_local_pool(config, num_shards)
+    total = setup.record.plan.num_images
+    progress = show_progress(total, task.num_before, stream)
+    if setup.num_renamed:
+        progress.note(f"{setup.num_renamed:,} images got another image id, since an earlier one has theirs ('…#2')")
+    shards = f"{num_shards:,} shard" + ("" if num_shards == 1 else "s")
+    progress.note(f"{task.num_images:,} of {total:,} images to caption, in {shards}")
     try:
         with (
             connected(config.cluster) as cluster,
             interruptible(),
             stall_notices(progress, lambda: _shortage(cluster, config)) as happened,
         ):
-            for summary in _summaries(pending, work, config, cluster, progress.note):
+            for summary in _from_pool(config, work, task, cluster, progress.note):
                 happened()
                 progress.add(summary.counts)
-                summaries.append(summary)
+                yield summary
     finally:
         progress.close()
-    return summaries
 
 
 def _check_local_pool(config: CaptioningConfig, num_shards: int) -> None:
@@ -187,21 +163,18 @@ def _check_local_pool(config: CaptioningConfig, num_shards: int) -> None:
         fit_pool(config.actors, config.cpus_per_actor, [cpus], num_shards, can_grow=False)
 
 
-def _summaries(
-    pending: Sequence[Shard],
-    work: CaptioningWork,
-    config: CaptioningConfig,
-    cluster: Cluster,
-    note: Callable[[str], None],
+def _from_pool(
+    config: CaptioningConfig, work: CaptioningWork, task: _Task, cluster: Cluster, note: Callable[[str], None]
 ) -> Iterator[ShardSummary]:
-    wanted = min(config.actors.minimum if config.actors else 1, len(pending))
+    num_shards = len(task.shard_ids)
+    wanted = min(config.actors.minimum if config.actors else 1, num_shards)
     cluster.wait_for_actors(wanted, config.cpus_per_actor, config.cluster.wait_s, note)
     cpus = cluster.node_cpus()
-    pool = fit_pool(config.actors, config.cpus_per_actor, cpus, len(pending), can_grow=cluster.can_grow)
+    pool = fit_pool(config.actors, config.cpus_per_actor, cpus, num_shards, can_grow=cluster.can_grow)
     for text in pool.notes:
         note(text)
     note(f"{work.captioner.model_id} on {cluster.kind.value}: {pool.describe()}")
-    yield from caption_shards(pending, work, pool)
+    yield from caption_shards(task.shard_ids, work, pool)
 
 
 def _shortage(cluster: Cluster, config: CaptioningConfig) -> str:
@@ -211,19 +184,42 @@ def _shortage(cluster: Cluster, config: CaptioningConfig) -> str:
     return f"{free:g} of {total:g} CPUs are free; captioners are starting or at work on large shards"
 
 
-def _report(
-    plan: ShardPlan,
-    work: CaptioningWork,
-    done: Mapping[int, PartFooter],
-    summaries: Sequence[ShardSummary],
-    started_s: float,
-) -> RunReport:
-    parts = committed_parts(work.output, work.identity)
-    return RunReport(
-        output=work.output,
-        counts=reconcile(plan, parts),
-        num_parts=len(parts),
-        num_before=sum(footer.counts.total for footer in done.values()),
-        seconds=time.monotonic() - started_s,
-        steady_rate=steady_rate(summaries),
+def _progress(setup: RunSetup, task: _Task, tally: RunTally, ended: bool) -> RunProgress:
+    return RunProgress(
+        num_images=setup.record.plan.num_images,
+        num_done=task.num_before + tally.counts.total,
+        num_failed=tally.counts.failed,
+        images_per_s=tally.steady_rate(),
+        written_s=time.time(),
+        process=process_name(),
+        ended=ended,
     )
+
+
+def _check_error_rate(config: CaptioningConfig, counts: OutcomeCounts, *, is_end: bool) -> None:
+    if config.max_error_rate is None or (counts.total < _ERROR_RATE_NEEDS_IMAGES and not is_end):
+        return
+    if counts.failed > config.max_error_rate * counts.total:
+        kinds = ", ".join(f"{number:,} {kind}" for kind, number in counts.failed_by_kind.items())
+        raise CapstanError(
+            f"{counts.failed:,} of {counts.total:,} images failed ({kinds}), which is more than the share of "
+            f"{config.max_error_rate:g} that --max-error-rate allows; what is captioned stays"
+        )
+
+
+def _finished(config: CaptioningConfig, setup: RunSetup, tally: RunTally, started_s: float) -> RunReport:
+    parts = committed_parts(setup.output, setup.record.identity)
+    report = RunReport(
+        output=setup.output,
+        record=setup.record,
+        counts=reconcile(setup.record.plan, parts),
+        num_parts=len(parts),
+        num_before=setup.num_done,
+        retried=config.retry_failed is not None,
+        seconds=time.monotonic() - started_s,
+        tally=tally,
+    )
+    _check_error_rate(config, report.counts, is_end=True)
+    if tally.num_shards or not setup.output.exists(SUCCESS):
+        report.write()
+    return report

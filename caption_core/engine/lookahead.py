@@ -1,35 +1,111 @@
-"""Work done ahead in threads, in order and bounded."""
+"""Work done ahead in threads, in order, bounded in number and in time."""
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Executor, Future
-from typing import TypeVar
+from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import TimeoutError as FutureTimeoutError  # a class of its own until Python 3.11
+from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def map_ahead(
-    function: Callable[[Item], Result], items: Iterable[Item], pool: Executor, lookahead: int
-) -> Iterator[Result]:
-    """Like `map`, in the same order, but a pool works on the next items while the caller works on the last result.
+class Lookahead(Generic[Item, Result]):
+    """Threads that work on the next items while the caller works on the last result.
+
+    Python can't end a thread. One that takes too long is left behind, with its item's result replaced, and new threads
+    take over; `num_stuck` tells the owner when a process has gathered too many of them.
 
     Args:
-        function: called in the pool's threads; what it raises is raised here, at its item's turn.
-        items: taken from only as far as needed.
-        pool: does the work.
-        lookahead: results held or in the making beyond the one handed out, at most.
+        function: called in the threads; what it raises is raised to the caller, at its item's turn.
+        threads: at work at the same time.
+        timeout_s: that one call may take.
+        give_up: called with an item that took longer; its return value becomes the item's result.
     """
-    pending: deque[Future[Result]] = deque()
+
+    def __init__(
+        self, function: Callable[[Item], Result], threads: int, timeout_s: float, give_up: Callable[[Item], Result]
+    ) -> None:
+        self._function, self._threads, self._timeout_s, self._give_up = function, threads, timeout_s, give_up
+        self._pool = self._new_pool()
+        self._stuck: list[Future[Result]] = []
+
+    @property
+    def num_stuck(self) -> int:
+        """Threads that were left behind and are still not done."""
+        self._stuck = [future for future in self._stuck if not future.done()]
+        return len(self._stuck)
+
+    def map(self, items: Iterable[Item], ahead: int) -> Iterator[Result]:
+        """Like `map`, in the same order.
+
+        Args:
+            items: taken from only as far as needed.
+            ahead: results held or in the making beyond the one handed out, at most; with 0 an item is taken only when
+                the caller asks for its result.
+        """
+        pending: deque[_Task[Item, Result]] = deque()
+        try:
+            for item in items:
+                pending.append(_Task(item, self._function, self._pool))
+                if len(pending) > ahead:
+                    yield self._result(pending.popleft(), pending)
+            while pending:
+                yield self._result(pending.popleft(), pending)
+        finally:
+            for task in pending:
+                task.future.cancel()
+
+    def close(self) -> None:
+        """Let the threads end, without waiting for those that don't."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _result(self, task: _Task[Item, Result], pending: Iterable[_Task[Item, Result]]) -> Result:
+        if task.finishes_within(self._timeout_s):
+            return task.future.result()
+        self._stuck.append(task.future)
+        self._pool.shutdown(wait=False)
+        self._pool = self._new_pool()
+        result = self._give_up(task.item)
+        for waiting in pending:
+            waiting.move_to(self._pool)
+        return result
+
+    def _new_pool(self) -> ThreadPoolExecutor:
+        return ThreadPoolExecutor(self._threads, thread_name_prefix="ahead")
+
+
+class _Task(Generic[Item, Result]):
+    def __init__(self, item: Item, function: Callable[[Item], Result], pool: ThreadPoolExecutor) -> None:
+        self.item, self._function = item, function
+        self._started_s: float | None = None
+        self.future = pool.submit(self._run)
+
+    def move_to(self, pool: ThreadPoolExecutor) -> None:
+        """Start in other threads, unless it has been started."""
+        if self.future.cancel():
+            self.future = pool.submit(self._run)
+
+    def finishes_within(self, timeout_s: float) -> bool:
+        """Wait for the result, for so long after the start, which may lie ahead."""
+        while not self.future.done():
+            started_s = self._started_s
+            left_s = timeout_s if started_s is None else started_s + timeout_s - time.monotonic()
+            if left_s <= 0:
+                return False
+            _wait(self.future, left_s)
+        return True
+
+    def _run(self) -> Result:
+        self._started_s = time.monotonic()
+        return self._function(self.item)
+
+
+def _wait(future: Future[Result], seconds: float) -> None:
     try:
-        for item in items:
-            pending.append(pool.submit(function, item))
-            if len(pending) > lookahead:
-                yield pending.popleft().result()
-        while pending:
-            yield pending.popleft().result()
-    finally:
-        for future in pending:
-            future.cancel()
+        future.exception(timeout=seconds)
+    except FutureTimeoutError:
+        return

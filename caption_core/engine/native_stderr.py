@@ -51,5 +51,5 @@ def _writes_to_descriptor_2(stream: TextIO) -> bool:
 
 def _remove_if_empty(log: Path) -> None:
     with suppress(OSError):
-        if log.stat().st_size == 0:
+        if log.is_file() and log.stat().st_size == 0:
             log.unlink()

@@ -4,174 +4,181 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
-from caption_core.archive.attempts import begin_attempt, end_attempts
-from caption_core.archive.outcomes import ImageOutcome, OutcomeCounts, count_outcomes, outcomes_to_table
-from caption_core.archive.output_folder import check_shared
-from caption_core.archive.parts import PartFooter, part_name, read_footer, write_part
-from caption_core.archive.run_state import RunIdentity
-from caption_core.archive.shards import Shard
-from caption_core.archive.sources.source import ImageSource
+from caption_core.archive.attempts import Attempt, AttemptLog
+from caption_core.archive.outcomes import (
+    ImageOutcome,
+    OutcomeCounts,
+    count_outcomes,
+    count_rows,
+    failed_positions,
+    outcomes_to_table,
+    output_schema,
+    replace_rows,
+)
+from caption_core.archive.parts import PartFooter, part_name, read_footer, read_rows, write_part
+from caption_core.archive.plan_files import PlanReader
+from caption_core.archive.run_record import check_shared, state_folder
 from caption_core.captioner import Captioner
-from caption_core.engine.captioner_spec import CaptionerSpec
-from caption_core.engine.lookahead import map_ahead
+from caption_core.engine.image_loader import ImageLoader, LoadedImage, SameAs
+from caption_core.engine.work import CaptioningWork, ShardSummary, StageSeconds
 from caption_core.errors import CapstanError, ImageError
-from caption_core.images import DecodedImage, ImageLimits, decode_image, describe
+from caption_core.images import DecodedImage, describe
 from caption_core.records import Caption, ErrorKind, ImageRef
-from caption_core.search import SearchSettings
 
 # Batches decoded ahead of the one in inference: one to hand over, one in the making.
 _BATCHES_AHEAD = 2
 
-# Ray tries a shard again whenever its worker dies. Machines come and go; an image that kills four workers will kill the
-# fifth.
-_MAX_ATTEMPTS = 4
-
-
-@dataclass(frozen=True, slots=True)
-class CaptioningWork:
-    """What each worker of a run must know; a picklable value.
-
-    Attributes:
-        source: where the images are.
-        output: where the parts go.
-        captioner: makes the captions.
-        search: how they are searched for.
-        limits: caps an image must keep.
-        identity: the run's, written into each part.
-        batch_size: images in one call of the captioner, at most.
-        threads: CPUs the worker has; the captioner's threads and, plus one that waits for files, the decoding ones.
-    """
-
-    source: ImageSource
-    output: Path
-    captioner: CaptionerSpec
-    search: SearchSettings
-    limits: ImageLimits
-    identity: RunIdentity
-    batch_size: int
-    threads: int
-
-
-@dataclass(frozen=True, slots=True)
-class ShardSummary:
-    """All that a worker reports of a shard.
-
-    Attributes:
-        shard_id: which.
-        counts: how its images ended.
-        worker: the process that did it.
-        started_s: seconds since the epoch.
-        finished_s: seconds since the epoch.
-    """
-
-    shard_id: int
-    counts: OutcomeCounts
-    worker: str
-    started_s: float
-    finished_s: float
+# Each thread that hangs in an image holds on to its memory, and perhaps to a CPU.
+MAX_STUCK_THREADS = 4
 
 
 class ShardCaptioner:
     """A loaded captioner that turns shards into parts, one at a time.
 
+    Args:
+        work: the run's.
+        beat: called whenever an image or a batch is done.
+
     Raises:
         CapstanError: this machine lacks the input, the output or a working captioner.
     """
 
-    def __init__(self, work: CaptioningWork) -> None:
-        work.source.check_visible()
-        check_shared(work.output, work.identity)
-        self._work = work
+    def __init__(self, work: CaptioningWork, beat: Callable[[], None] = lambda: None) -> None:
+        record = check_shared(work.output, work.identity)
+        self._work, self._beat = work, beat
+        self._state = state_folder(work.output)
+        self._plan, self._refs = record.plan, PlanReader(self._state.sub(record.plan_folder))
+        self._schema = output_schema(work.source.carried())
         self._captioner = _load(work)
-        self._decoders = ThreadPoolExecutor(work.threads + 1, thread_name_prefix="decode")
+        self._loader = ImageLoader(work, self._captioner.image_size)
         self._name = f"{os.uname().nodename}:{os.getpid()}"
         # Warms up the runtime too, before the first shard's clock starts.
         self._probe()
 
-    def caption_shard(self, shard: Shard) -> ShardSummary:
-        """Caption a shard and commit its part, or find it committed by an earlier try.
+    @property
+    def is_worn_out(self) -> bool:
+        """Whether so many threads hang in bad images that the process should be replaced."""
+        return self._loader.num_stuck >= MAX_STUCK_THREADS
+
+    def caption_shard(self, shard_id: int) -> ShardSummary:
+        """Caption a shard and commit its part, or find it committed by an earlier try; or try its failures again.
 
         Raises:
             CapstanError: the captioner stopped working, or the shard lost too many workers.
-            OSError: the part can't be written.
+            OSError: the plan can't be read, or the part can't be written.
         """
-        started_s = time.time()
-        counts = self._committed(shard.shard_id)
-        if counts is None:
-            self._begin(shard.shard_id)
-            counts = self._commit(shard)
-            end_attempts(self._work.output, shard.shard_id)
-        return ShardSummary(shard.shard_id, counts, self._name, started_s, time.time())
-
-    def _begin(self, shard_id: int) -> None:
-        attempt = begin_attempt(self._work.output, shard_id)
-        if attempt > _MAX_ATTEMPTS:
+        shard = _ShardInWork(shard_id, time.time())
+        committed = self._committed(shard_id)
+        if committed is not None and self._work.retry is None:
+            return ShardSummary(shard_id, committed, self._name, shard.started_s, time.time())
+        log = AttemptLog(self._state, shard_id)
+        attempt = log.begin()
+        if attempt.is_hopeless:
             raise CapstanError(
-                f"its worker died {attempt - 1} times; an image in it may crash the decoder or the captioner, "
-                "or the machine may lack memory for its largest images (see --max-pixels)"
+                f"its workers died {attempt.number - 1} times, and not of one image; "
+                "the machine may lack memory for the captioner and its batches (see --batch-size)"
             )
+        counts = self._retry(shard, attempt, log) if committed is not None else self._commit(shard, attempt, log)
+        log.finish()
+        return ShardSummary(
+            shard_id, counts, self._name, shard.started_s, time.time(), shard.stages, num_bytes=shard.num_bytes
+        )
 
-    def _commit(self, shard: Shard) -> OutcomeCounts:
-        outcomes = self._outcomes(shard.refs)
+    def _commit(self, shard: _ShardInWork, attempt: Attempt, log: AttemptLog) -> OutcomeCounts:
+        refs = self._read_refs(shard.shard_id)
+        outcomes = self._outcomes(shard, refs, range(len(refs)), attempt, log)
         counts = count_outcomes(outcomes)
-        rows = outcomes_to_table(outcomes, self._work.captioner.model_id, shard.shard_id)
-        footer = PartFooter(self._work.identity.fingerprint, self._work.identity.settings, counts)
-        write_part(self._work.output, shard.shard_id, rows, footer)
+        self._write(shard, self._table(shard.shard_id, outcomes), counts)
         return counts
 
+    def _retry(self, shard: _ShardInWork, attempt: Attempt, log: AttemptLog) -> OutcomeCounts:
+        """Try a finished shard's failures again."""
+        rows = read_rows(self._work.output, shard.shard_id)
+        failed = failed_positions(rows, self._work.retry)
+        if not failed:
+            return OutcomeCounts()
+        outcomes = self._outcomes(shard, self._read_refs(shard.shard_id), failed, attempt, log)
+        rows = replace_rows(rows, failed, self._table(shard.shard_id, outcomes))
+        self._write(shard, rows, count_rows(rows))
+        return count_outcomes(outcomes)
+
+    def _table(self, shard_id: int, outcomes: Sequence[ImageOutcome]) -> pa.Table:
+        return outcomes_to_table(outcomes, self._captioner.model_id, shard_id, self._work.search, self._schema)
+
+    def _write(self, shard: _ShardInWork, rows: pa.Table, counts: OutcomeCounts) -> None:
+        begun_s = time.perf_counter()
+        identity = self._work.identity
+        write_part(self._work.output, shard.shard_id, rows, PartFooter(identity.fingerprint, identity.settings, counts))
+        shard.stages += StageSeconds(write=time.perf_counter() - begun_s)
+
     def _committed(self, shard_id: int) -> OutcomeCounts | None:
-        """Counts of a part that was committed just before its worker was lost, so that the shard came back."""
-        path = self._work.output / part_name(shard_id)
-        if not path.exists():
+        """Counts of a part that is there: in a retry, or where its worker was lost just after it was committed."""
+        if not self._work.output.exists(part_name(shard_id)):
             return None
-        footer = read_footer(path)
+        footer = read_footer(self._work.output, part_name(shard_id))
         return footer.counts if footer.fingerprint == self._work.identity.fingerprint else None
 
-    def _outcomes(self, refs: Sequence[ImageRef]) -> list[ImageOutcome]:
-        outcomes: dict[int, ImageOutcome] = {}
-        batch: list[tuple[int, DecodedImage]] = []
-        size = self._work.batch_size
-        decoded = map_ahead(self._decode, refs, self._decoders, _BATCHES_AHEAD * size)
-        for index, image in enumerate(decoded):
-            if isinstance(image, ImageError):
-                outcomes[index] = ImageOutcome(refs[index], image)
-                continue
-            batch.append((index, image))
-            if len(batch) == size:
-                outcomes.update(self._caption_batch(refs, batch))
-                batch = []
-        outcomes.update(self._caption_batch(refs, batch))
-        return [outcomes[index] for index in range(len(refs))]
+    def _read_refs(self, shard_id: int) -> list[ImageRef]:
+        return self._refs.refs(self._plan.images_of(shard_id))
 
-    def _decode(self, ref: ImageRef) -> DecodedImage | ImageError:
-        limits = self._work.limits
-        try:
-            data = self._work.source.read(ref, limits.max_bytes)
-            return decode_image(data, self._captioner.image_size, limits)
-        except ImageError as error:
-            return error
+    def _outcomes(
+        self,
+        shard: _ShardInWork,
+        refs: Sequence[ImageRef],
+        positions: Sequence[int],
+        attempt: Attempt,
+        log: AttemptLog,
+    ) -> list[ImageOutcome]:
+        """How the images at some positions ended, in their order."""
+        outcomes = {position: _condemned(refs[position]) for position in attempt.condemned if position in positions}
+        todo = [position for position in positions if position not in outcomes]
+        batch_size = 1 if attempt.is_careful else self._work.batch_size
+        ahead = 0 if attempt.is_careful else _BATCHES_AHEAD * batch_size
+        same: dict[int, LoadedImage] = {}
+        batch: list[LoadedImage] = []
+        for image in self._loader.load(refs, _noted(todo, log) if attempt.is_careful else todo, ahead):
+            self._beat()
+            shard.add(image)
+            if isinstance(image.result, DecodedImage):
+                batch.append(image)
+            elif isinstance(image.result, SameAs):
+                same[image.position] = image
+            else:
+                outcomes[image.position] = _outcome(refs, image, image.result)
+            if len(batch) == batch_size:
+                outcomes.update(self._caption_batch(shard, refs, batch))
+                batch = []
+        outcomes.update(self._caption_batch(shard, refs, batch))
+        outcomes.update({at: _as_the_other(refs[at], image, outcomes) for at, image in same.items()})
+        return [outcomes[position] for position in positions]
 
     def _caption_batch(
-        self, refs: Sequence[ImageRef], batch: Sequence[tuple[int, DecodedImage]]
+        self, shard: _ShardInWork, refs: Sequence[ImageRef], batch: Sequence[LoadedImage]
     ) -> dict[int, ImageOutcome]:
-        results = self._results([image.pixels for _, image in batch])
+        if not batch:
+            return {}
+        before = StageSeconds(encode=self._captioner.encode_s, search=self._captioner.search_s)
+        begun_s = time.perf_counter()
+        results = self._results([_pixels(image) for image in batch])
+        infer_ms = 1000 * (time.perf_counter() - begun_s) / len(batch)
+        shard.stages += StageSeconds(
+            encode=self._captioner.encode_s - before.encode, search=self._captioner.search_s - before.search
+        )
+        self._beat()
         return {
-            index: ImageOutcome(refs[index], result, image.width, image.height)
-            for (index, image), result in zip(batch, results, strict=True)
+            image.position: replace(_outcome(refs, image, result), infer_ms=infer_ms)
+            for image, result in zip(batch, results, strict=True)
         }
 
     def _results(self, pixels: Sequence[NDArray[np.uint8]]) -> Sequence[Caption | ImageError]:
         """Caption together; where that fails, one by one, so that only the image at fault goes without."""
-        if not pixels:
-            return []
         try:
             return self._captions(np.stack(pixels))
         except Exception as error:
@@ -193,6 +200,52 @@ class ShardCaptioner:
         except Exception as error:
             message = f"{self._work.captioner.model_id}: the captioner fails on any image: {describe(error)}"
             raise CapstanError(message) from error
+
+
+class _ShardInWork:
+    """A shard's running totals."""
+
+    def __init__(self, shard_id: int, started_s: float) -> None:
+        self.shard_id, self.started_s = shard_id, started_s
+        self.stages = StageSeconds()
+        self.num_bytes = 0
+
+    def add(self, image: LoadedImage) -> None:
+        self.stages += StageSeconds(read=image.read_s, decode=image.decode_s)
+        self.num_bytes += image.num_bytes
+
+
+def _noted(positions: Sequence[int], log: AttemptLog) -> Iterator[int]:
+    for position in positions:
+        log.suspect(position)
+        yield position
+
+
+def _pixels(image: LoadedImage) -> NDArray[np.uint8]:
+    assert isinstance(image.result, DecodedImage)
+    return image.result.pixels
+
+
+def _outcome(refs: Sequence[ImageRef], image: LoadedImage, result: Caption | ImageError) -> ImageOutcome:
+    decoded = image.result if isinstance(image.result, DecodedImage) else None
+    return ImageOutcome(
+        ref=refs[image.position],
+        result=result,
+        width=decoded.width if decoded else None,
+        height=decoded.height if decoded else None,
+        sha256=image.sha256,
+        decode_ms=1000 * image.decode_s if decoded else None,
+        carried=image.carried,
+    )
+
+
+def _as_the_other(ref: ImageRef, image: LoadedImage, outcomes: dict[int, ImageOutcome]) -> ImageOutcome:
+    assert isinstance(image.result, SameAs)
+    return replace(outcomes[image.result.position], ref=ref, carried=image.carried)
+
+
+def _condemned(ref: ImageRef) -> ImageOutcome:
+    return ImageOutcome(ref, ImageError(ErrorKind.CRASHED, "its worker died whenever it worked on this image"))
 
 
 def _load(work: CaptioningWork) -> Captioner:

@@ -43,7 +43,7 @@ def write_baseline(
             "scale": architecture.scale,
             "offset": architecture.offset,
         },
-        "search": asdict(SearchSettings(max_tokens=config.data.max_tokens)),
+        "search": _search_defaults(config),
         "provenance": {
             "trained_on": config.trained_on,
             "encoder_weights": _weights_name(config.encoder_weights),
@@ -81,3 +81,8 @@ def _weights_name(weights: str | None) -> str:
     if weights is None:
         return "random"
     return weights if weights == "imagenet" else Path(weights).name
+
+
+def _search_defaults(config: TrainConfig) -> dict[str, float]:
+    defaults = SearchSettings(max_tokens=config.data.max_tokens)
+    return {name: getattr(defaults, name) for name in ("beam_width", "max_tokens", "length_penalty")}

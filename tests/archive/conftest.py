@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.s3_server import S3Server, s3_server
+
 _NOBODY = 65_534
 
 
@@ -27,3 +29,10 @@ def users_folder() -> Iterator[Path]:
             os.seteuid(0)
         folder.chmod(0o700)
         shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="module")
+def s3() -> Iterator[S3Server]:
+    """A store that speaks S3, with an empty bucket."""
+    with s3_server() as server:
+        yield server

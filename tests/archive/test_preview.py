@@ -10,15 +10,17 @@ from hypothesis import strategies as st
 from caption_core.archive.outcomes import ImageOutcome, count_outcomes, outcomes_to_table
 from caption_core.archive.parts import PartFooter, write_part
 from caption_core.archive.preview import captions_table, first_rows, printable
+from caption_core.archive.storage import Storage
 from caption_core.errors import ImageError
 from caption_core.records import Caption, ErrorKind, ImageRef
+from caption_core.search import SearchSettings
 
 
 def write_parts(folder: Path, outcomes: list[ImageOutcome], shard_size: int) -> None:
     for shard_id, start in enumerate(range(0, len(outcomes), shard_size)):
         chunk = outcomes[start : start + shard_size]
         footer = PartFooter("f", {}, count_outcomes(chunk))
-        write_part(folder, shard_id, outcomes_to_table(chunk, "m", shard_id), footer)
+        write_part(Storage.at(folder), shard_id, outcomes_to_table(chunk, "m", shard_id, SearchSettings()), footer)
 
 
 def outcome(name: str, result: Caption | ImageError) -> ImageOutcome:
@@ -27,9 +29,9 @@ def outcome(name: str, result: Caption | ImageError) -> ImageOutcome:
 
 def test_the_first_rows_come_in_order_over_parts(tmp_path: Path) -> None:
     write_parts(tmp_path, [outcome(str(index), Caption("x", 0, 1)) for index in range(10)], 3)
-    assert [row["image_id"] for row in first_rows(tmp_path, 5)] == list("01234")
-    assert len(first_rows(tmp_path, 100)) == 10
-    assert first_rows(tmp_path, 0) == []
+    assert [row["image_id"] for row in first_rows(Storage.at(tmp_path), 5)] == list("01234")
+    assert len(first_rows(Storage.at(tmp_path), 100)) == 10
+    assert first_rows(Storage.at(tmp_path), 0) == []
 
 
 def test_columns_are_aligned(tmp_path: Path) -> None:
@@ -39,7 +41,7 @@ def test_columns_are_aligned(tmp_path: Path) -> None:
         outcome("longer.png", ImageError(ErrorKind.CORRUPT, "cut off")),
     ]
     write_parts(tmp_path, outcomes, 3)
-    assert captions_table(first_rows(tmp_path, 3)).splitlines() == [
+    assert captions_table(first_rows(Storage.at(tmp_path), 3)).splitlines() == [
         "image        score  caption",
         "a.png        -0.50  a dog",
         "犬.png      -12.25  another dog",
@@ -49,8 +51,8 @@ def test_columns_are_aligned(tmp_path: Path) -> None:
 
 def test_the_end_of_a_long_name_is_shown(tmp_path: Path) -> None:
     write_parts(tmp_path, [outcome("folder/" * 20 + "name.png", Caption("x", 0, 1))], 1)
-    assert "…" in captions_table(first_rows(tmp_path, 1))
-    assert "/name.png " in captions_table(first_rows(tmp_path, 1))
+    assert "…" in captions_table(first_rows(Storage.at(tmp_path), 1))
+    assert "/name.png " in captions_table(first_rows(Storage.at(tmp_path), 1))
 
 
 @given(st.text())

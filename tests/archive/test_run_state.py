@@ -17,9 +17,10 @@ from caption_core.archive.run_state import (
     committed_parts,
     reconcile,
 )
-from caption_core.archive.shards import ShardPlan, plan_shards
+from caption_core.archive.shards import ShardPlan
+from caption_core.archive.storage import Storage
 from caption_core.errors import UsageError
-from caption_core.records import OUTPUT_SCHEMA, ImageRef
+from caption_core.records import OUTPUT_SCHEMA
 
 SETTINGS: dict[str, Setting] = {"model_id": "m@1", "beam_width": 3, "length_penalty": 0.7, "input_digest": "0" * 64}
 IDENTITY = RunIdentity(SETTINGS)
@@ -29,12 +30,11 @@ DICTIONARIES = st.dictionaries(st.sampled_from("abcd"), VALUES)
 
 
 def plan(*sizes: int) -> ShardPlan:
-    images = [ImageRef(str(index), "") for index in range(sum(sizes))]
-    return plan_shards(images, sizes[0])
+    return ShardPlan(sum(sizes), sizes[0], "d")
 
 
-def footer(ok: int, **failed: int) -> PartFooter:
-    return PartFooter(IDENTITY.fingerprint, SETTINGS, OutcomeCounts(ok, failed))
+def counts(ok: int, **failed: int) -> OutcomeCounts:
+    return OutcomeCounts(ok, failed)
 
 
 @given(DICTIONARIES, DICTIONARIES)
@@ -61,37 +61,37 @@ def test_a_difference_says_what_was_and_what_is() -> None:
 
 def write(folder: Path, shard_id: int, identity: RunIdentity) -> None:
     part = PartFooter(identity.fingerprint, identity.settings, OutcomeCounts())
-    write_part(folder, shard_id, OUTPUT_SCHEMA.empty_table(), part)
+    write_part(Storage.at(folder), shard_id, OUTPUT_SCHEMA.empty_table(), part)
 
 
 def test_finished_shards_are_found(tmp_path: Path) -> None:
-    assert committed_parts(tmp_path, IDENTITY) == {}
+    assert committed_parts(Storage.at(tmp_path), IDENTITY) == {}
     for shard_id in (0, 2, 100_000):
         write(tmp_path, shard_id, IDENTITY)
-    assert sorted(committed_parts(tmp_path, IDENTITY)) == [0, 2, 100_000]
+    assert sorted(committed_parts(Storage.at(tmp_path), IDENTITY)) == [0, 2, 100_000]
 
 
 def test_another_runs_parts_stop_with_what_differs(tmp_path: Path) -> None:
     write(tmp_path, 0, IDENTITY)
     write(tmp_path, 1, RunIdentity({**SETTINGS, "beam_width": 5}))
     with pytest.raises(UsageError, match=r"\(beam_width 5 → 3\)"):
-        committed_parts(tmp_path, IDENTITY)
+        committed_parts(Storage.at(tmp_path), IDENTITY)
 
 
 def test_books_that_balance() -> None:
-    counts = reconcile(plan(4, 4, 2), {0: footer(4), 1: footer(1, corrupt=3), 2: footer(0, corrupt=1, empty=1)})
-    assert counts == OutcomeCounts(5, {"corrupt": 4, "empty": 1})
+    total = reconcile(plan(4, 4, 2), {0: counts(4), 1: counts(1, corrupt=3), 2: counts(0, corrupt=1, empty=1)})
+    assert total == OutcomeCounts(5, {"corrupt": 4, "empty": 1})
 
 
 @pytest.mark.parametrize(
     ("parts", "message"),
     [
-        ({0: footer(4), 1: footer(4)}, "shard 2: 2 images planned, 0 rows written"),
-        ({0: footer(4), 1: footer(5), 2: footer(2)}, "shard 1: 4 images planned, 5 rows written"),
-        ({0: footer(4), 1: footer(4), 2: footer(2), 3: footer(1)}, "shard 3: 0 images planned, 1 rows written"),
-        ({0: footer(3, corrupt=2), 1: footer(3), 2: footer(2)}, "2 of 3 shards"),
+        ({0: counts(4), 1: counts(4)}, "shard 2: 2 images planned, 0 rows written"),
+        ({0: counts(4), 1: counts(5), 2: counts(2)}, "shard 1: 4 images planned, 5 rows written"),
+        ({0: counts(4), 1: counts(4), 2: counts(2), 3: counts(1)}, "shard 3: 0 images planned, 1 rows written"),
+        ({0: counts(3, corrupt=2), 1: counts(3), 2: counts(2)}, "2 of 3 shards"),
     ],
 )
-def test_books_that_do_not_balance(parts: dict[int, PartFooter], message: str) -> None:
+def test_books_that_do_not_balance(parts: dict[int, OutcomeCounts], message: str) -> None:
     with pytest.raises(ReconciliationError, match=message):
         reconcile(plan(4, 4, 2), parts)

@@ -1,27 +1,32 @@
-"""Work ahead keeps order and bounds, and passes errors on at their turn."""
+"""Work ahead keeps order and bounds, passes errors on at their turn, and doesn't wait for ever."""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from caption_core.engine.lookahead import map_ahead
+from caption_core.engine.lookahead import Lookahead
+
+
+def lookahead(function: Callable[[int], int], threads: int = 1, timeout_s: float = 60) -> Lookahead[int, int]:
+    return Lookahead(function, threads, timeout_s, give_up=lambda item: -1 - item)
 
 
 @settings(deadline=None)
 @given(st.lists(st.integers()), st.integers(0, 8), st.integers(1, 3))
-def test_results_come_in_order(items: list[int], lookahead: int, threads: int) -> None:
-    with ThreadPoolExecutor(threads) as pool:
-        assert list(map_ahead(lambda item: item * 2, items, pool, lookahead)) == [item * 2 for item in items]
+def test_results_come_in_order(items: list[int], ahead: int, threads: int) -> None:
+    worker = lookahead(lambda item: item * 2, threads)
+    assert list(worker.map(items, ahead)) == [item * 2 for item in items]
+    worker.close()
 
 
-def test_no_more_is_taken_than_the_lookahead_allows() -> None:
+@pytest.mark.parametrize("ahead", [0, 5])
+def test_no_more_is_taken_than_the_lookahead_allows(ahead: int) -> None:
     taken = []
 
     def items() -> Iterator[int]:
@@ -29,15 +34,13 @@ def test_no_more_is_taken_than_the_lookahead_allows() -> None:
             taken.append(item)
             yield item
 
-    with ThreadPoolExecutor(2) as pool:
-        results = map_ahead(lambda item: item, items(), pool, 5)
-        for handed_out in range(1, 50):
-            next(results)
-            assert len(taken) <= handed_out + 5
-        results.close()  # type: ignore[attr-defined]
+    results = lookahead(lambda item: item, 2).map(items(), ahead)
+    for handed_out in range(1, 50):
+        next(results)
+        assert len(taken) <= handed_out + ahead
 
 
-def test_the_pool_works_while_the_caller_does() -> None:
+def test_the_threads_work_while_the_caller_does() -> None:
     ahead = threading.Event()
 
     def work(item: int) -> int:
@@ -45,11 +48,10 @@ def test_the_pool_works_while_the_caller_does() -> None:
             ahead.set()
         return item
 
-    with ThreadPoolExecutor(1) as pool:
-        results = map_ahead(work, range(10), pool, 4)
-        next(results)
-        assert ahead.wait(10), "item 3 is worked on though only item 0 was asked for"
-        assert list(results) == list(range(1, 10))
+    results = lookahead(work).map(range(10), 4)
+    next(results)
+    assert ahead.wait(10), "item 3 is worked on though only item 0 was asked for"
+    assert list(results) == list(range(1, 10))
 
 
 def test_an_error_is_raised_at_its_turn_and_ends_the_rest() -> None:
@@ -58,13 +60,43 @@ def test_an_error_is_raised_at_its_turn_and_ends_the_rest() -> None:
     def work(item: int) -> int:
         time.sleep(0.001)
         if item == 2:
-            raise ValueError("two")
+            raise TimeoutError("two")
         done.append(item)
         return item
 
-    with ThreadPoolExecutor(1) as pool:
-        results = map_ahead(work, range(1000), pool, 10)
-        assert [next(results), next(results)] == [0, 1]
-        with pytest.raises(ValueError, match="two"):
-            next(results)
+    results = lookahead(work).map(range(1000), 10)
+    assert [next(results), next(results)] == [0, 1]
+    with pytest.raises(TimeoutError, match="two"):
+        next(results)
     assert len(done) < 20
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("stuck", [{0}, {3}, {2, 3, 4}, {9}])
+def test_calls_that_hang_are_given_up_and_the_others_are_done(threads: int, stuck: set[int]) -> None:
+    release = threading.Event()
+
+    def work(item: int) -> int:
+        if item in stuck:
+            release.wait()
+        return item
+
+    worker = lookahead(work, threads, timeout_s=0.2)
+    try:
+        results = list(worker.map(range(10), 4))
+        assert results == [-1 - item if item in stuck else item for item in range(10)]
+        assert worker.num_stuck == len(stuck)
+    finally:
+        release.set()
+    end_s = time.monotonic() + 30
+    while worker.num_stuck:
+        assert time.monotonic() < end_s
+        time.sleep(0.01)
+
+
+def test_time_spent_waiting_for_a_thread_does_not_count() -> None:
+    def work(item: int) -> int:
+        time.sleep(0.05)
+        return item
+
+    assert list(lookahead(work, timeout_s=0.5).map(range(15), 15)) == list(range(15))

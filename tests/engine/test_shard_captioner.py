@@ -3,24 +3,33 @@
 from __future__ import annotations
 
 import errno
-from dataclasses import replace
+import hashlib
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 
-from caption_core.archive.attempts import begin_attempt
-from caption_core.archive.output_folder import held_output_folder, write_run_record
+from caption_core.archive.attempts import AttemptLog
+from caption_core.archive.outcomes import OutcomeCounts
 from caption_core.archive.parts import part_name, read_footer
+from caption_core.archive.plan_files import PlanReader, write_plan
+from caption_core.archive.run_record import begin_record, state_folder, write_record
 from caption_core.archive.run_state import RunIdentity
-from caption_core.archive.shards import Shard, plan_shards
+from caption_core.archive.shards import ShardPlan
 from caption_core.archive.sources.folder import FolderSource
+from caption_core.archive.sources.source import ImageReader, SourceImage
+from caption_core.archive.storage import Storage
 from caption_core.captioner import Captioner
 from caption_core.engine import shard_captioner
 from caption_core.engine.captioner_spec import CaptionerSpec
-from caption_core.engine.shard_captioner import CaptioningWork, ShardCaptioner
+from caption_core.engine.shard_captioner import ShardCaptioner
+from caption_core.engine.work import CaptioningWork, ShardSummary
 from caption_core.errors import CapstanError
 from caption_core.images import ImageLimits
+from caption_core.records import ErrorKind, ImageRef
 from caption_core.search import SearchSettings
 from tests.builders import Colour, plain, write_file, write_hostile_folder, write_images, written
 from tests.fake_captioner import MODEL_ID, POISON, FakeCaptioner, FakeLoader, expected_caption, fake_spec
@@ -35,13 +44,21 @@ class Folders:
     def __init__(self, root: Path) -> None:
         self.source, self.output = root / "in", root / "out"
         self.source.mkdir()
-        with held_output_folder(self.output):
-            write_run_record(self.output, IDENTITY)
+        self.storage = Storage.at(self.output)
+        self.state = state_folder(self.storage)
+
+    def plan(self) -> None:
+        """List the input as one shard."""
+        plan_folder = self.state.sub("plan-0")
+        plan_folder.make()
+        refs = write_plan(FolderSource.at(self.source).list_refs(), plan_folder)
+        plan = ShardPlan(refs.num_images, 1000, refs.digest)
+        write_record(self.storage, begin_record(IDENTITY, plan, "plan-0", ["in"]))
 
     def work(self, captioner: CaptionerSpec | None = None, batch_size: int = 4) -> CaptioningWork:
         return CaptioningWork(
             source=FolderSource.at(self.source),
-            output=self.output,
+            output=self.storage,
             captioner=captioner or fake_spec(),
             search=SEARCH,
             limits=ImageLimits(),
@@ -50,13 +67,10 @@ class Folders:
             threads=2,
         )
 
-    def shard(self) -> Shard:
-        (shard,) = plan_shards(FolderSource.at(self.source).list_refs(), 1000).shards
-        return shard
-
     def rows(self) -> dict[str, dict[str, object]]:
         rows = pq.read_table(self.output / part_name(0)).to_pylist()
-        assert [row["image_id"] for row in rows] == [ref.image_id for ref in self.shard().refs]
+        refs = PlanReader(self.state.sub("plan-0")).refs(range(len(rows)))
+        assert [row["image_id"] for row in rows] == [ref.image_id for ref in refs]
         return {row["image_id"]: row for row in rows}
 
 
@@ -66,14 +80,21 @@ def folders(tmp_path: Path) -> Folders:
 
 
 def caption(folders: Folders, spec: CaptionerSpec | None = None, batch_size: int = 4) -> dict[str, dict[str, object]]:
-    summary = ShardCaptioner(folders.work(spec, batch_size)).caption_shard(folders.shard())
+    folders.plan()
+    return run(folders, folders.work(spec, batch_size))[1]
+
+
+def run(folders: Folders, work: CaptioningWork) -> tuple[ShardSummary, dict[str, dict[str, object]]]:
+    """Caption the planned shard by a worker of its own."""
+    summary = ShardCaptioner(work).caption_shard(0)
     rows = folders.rows()
-    footer = read_footer(folders.output / part_name(0))
-    assert summary.counts == footer.counts
-    assert summary.counts.total == len(rows)
-    assert summary.counts.ok == sum(row["status"] == "ok" for row in rows.values())
+    footer = read_footer(folders.storage, part_name(0))
+    assert footer.counts.total == len(rows)
+    assert footer.counts.ok == sum(row["status"] == "ok" for row in rows.values())
     assert footer.fingerprint == IDENTITY.fingerprint
-    return rows
+    if work.retry is None:
+        assert summary.counts == footer.counts
+    return summary, rows
 
 
 @pytest.mark.parametrize("batch_size", [1, 4, 7, 100])
@@ -138,13 +159,15 @@ def spec_of(captioner: Captioner) -> CaptionerSpec:
 
 def test_a_broken_captioner_writes_no_rows(folders: Folders) -> None:
     write_images(folders.source, 9)
+    folders.plan()
     worker = ShardCaptioner(folders.work(spec_of(BreakingCaptioner(calls=2))))
     with pytest.raises(CapstanError, match="fails on any image: device lost"):
-        worker.caption_shard(folders.shard())
+        worker.caption_shard(0)
     assert not (folders.output / part_name(0)).exists()
 
 
 def test_a_captioner_that_never_worked_is_told_before_any_shard(folders: Folders) -> None:
+    folders.plan()
     with pytest.raises(CapstanError, match="fails on any image: device lost"):
         ShardCaptioner(folders.work(spec_of(BreakingCaptioner(calls=0))))
 
@@ -154,31 +177,34 @@ def test_a_captioner_that_loses_captions_is_broken(folders: Folders) -> None:
         def caption(self, images, search=None):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
             return super().caption(images, search)[1:]
 
+    folders.plan()
     with pytest.raises(CapstanError, match="0 captions for 1 images"):
         ShardCaptioner(folders.work(spec_of(Forgetful())))
 
 
 def test_another_captioner_than_planned_is_refused(folders: Folders) -> None:
+    folders.plan()
     spec = replace(fake_spec(), load=FakeLoader(model_id="fake@111111111111"))
     with pytest.raises(CapstanError, match="fake@000000000000 → fake@111111111111"):
         ShardCaptioner(folders.work(spec))
 
 
 def test_a_machine_without_the_folders_is_refused(folders: Folders) -> None:
+    folders.plan()
     elsewhere = replace(folders.work(), source=FolderSource(folders.source / "nowhere"))
     with pytest.raises(CapstanError, match="input folder"):
         ShardCaptioner(elsewhere)
     with pytest.raises(CapstanError, match="output folder"):
-        ShardCaptioner(replace(folders.work(), output=folders.source))
+        ShardCaptioner(replace(folders.work(), output=Storage.at(folders.source)))
 
 
 def test_a_committed_shard_is_not_captioned_again(folders: Folders) -> None:
     write_images(folders.source, 5)
-    shard = folders.shard()
-    first = ShardCaptioner(folders.work()).caption_shard(shard)
+    folders.plan()
+    first, _ = run(folders, folders.work())
     before = written(folders.output / part_name(0))
     captioner = FakeCaptioner()
-    again = ShardCaptioner(folders.work(spec_of(captioner))).caption_shard(shard)
+    again, _ = run(folders, folders.work(spec_of(captioner)))
     assert again.counts == first.counts
     assert captioner.batches == [1], "only the probe"
     assert written(folders.output / part_name(0)) == before
@@ -192,19 +218,37 @@ def test_images_are_batched_across_bad_ones(folders: Folders) -> None:
     assert captioner.batches == [1, 4, 4, 2]
 
 
-def test_a_shard_that_keeps_killing_its_worker_is_given_up(folders: Folders) -> None:
+def test_a_shard_whose_workers_keep_dying_without_a_culprit_is_given_up(folders: Folders) -> None:
     write_images(folders.source, 1)
+    folders.plan()
     worker = ShardCaptioner(folders.work())
-    for _ in range(4):
-        begin_attempt(folders.output, 0)  # and then the process died
-    with pytest.raises(CapstanError, match="worker died 4 times"):
-        worker.caption_shard(folders.shard())
+    for _ in range(6):
+        AttemptLog(folders.state, 0).begin()  # and then the process died
+    with pytest.raises(CapstanError, match="workers died 6 times, and not of one image"):
+        worker.caption_shard(0)
 
 
-def test_a_finished_shard_leaves_no_count_behind(folders: Folders) -> None:
+def test_the_image_that_killed_its_workers_is_left_out(folders: Folders) -> None:
+    colours = write_images(folders.source, 9)
+    folders.plan()
+    for _ in range(2):
+        AttemptLog(folders.state, 0).begin()
+    for _ in range(2):
+        log = AttemptLog(folders.state, 0)
+        log.begin()
+        log.suspect(4)
+    captioner = FakeCaptioner()
+    _, rows = run(folders, folders.work(spec_of(captioner)))
+    condemned = sorted(colours)[4]
+    assert {name for name, row in rows.items() if row["error_kind"] == "crashed"} == {condemned}
+    assert all(rows[name]["caption"] == expected_caption(colours[name]) for name in colours if name != condemned)
+    assert set(captioner.batches) == {1}, "images are captioned one by one while a culprit is looked for"
+
+
+def test_a_finished_shard_leaves_no_notes_behind(folders: Folders) -> None:
     write_images(folders.source, 1)
     caption(folders)
-    assert begin_attempt(folders.output, 0) == 1
+    assert AttemptLog(folders.state, 0).begin().number == 1
 
 
 def test_a_full_disk_is_an_error_of_the_run_not_of_the_images(
@@ -214,16 +258,112 @@ def test_a_full_disk_is_an_error_of_the_run_not_of_the_images(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     write_images(folders.source, 1)
+    folders.plan()
     monkeypatch.setattr(shard_captioner, "write_part", fail)
     with pytest.raises(OSError, match="No space left"):
-        ShardCaptioner(folders.work()).caption_shard(folders.shard())
+        ShardCaptioner(folders.work()).caption_shard(0)
 
 
 def test_files_that_vanish_after_the_listing_are_rows(folders: Folders) -> None:
     names = list(write_images(folders.source, 3))
-    shard = folders.shard()
+    folders.plan()
     (folders.source / names[1]).unlink()
-    ShardCaptioner(folders.work()).caption_shard(shard)
-    rows = pq.read_table(folders.output / part_name(0)).to_pylist()
-    assert {row["image_id"]: row["error_kind"] for row in rows}[names[1]] == "not_found"
+    _, rows = run(folders, folders.work())
+    assert rows[names[1]]["error_kind"] == "not_found"
     assert len(rows) == 3
+
+
+def test_rows_tell_content_and_cost(folders: Folders) -> None:
+    write_images(folders.source, 5)
+    write_file(folders.source / "bad.png", b"no image")
+    rows = caption(folders)
+    for name, row in rows.items():
+        assert row["content_sha256"] == hashlib.sha256((folders.source / name).read_bytes()).hexdigest()
+        assert (row["decode_ms"] is None) == (row["infer_ms"] is None) == (name == "bad.png")
+
+
+def test_equal_images_are_captioned_once_on_request(folders: Folders) -> None:
+    colours = write_images(folders.source, 3)
+    for index in range(4):
+        write_file(folders.source / f"copy{index}.png", plain(next(iter(colours.values()))))
+        write_file(folders.source / f"bad{index}.png", b"no image")
+    folders.plan()
+    captioner = FakeCaptioner()
+    _, rows = run(folders, replace(folders.work(spec_of(captioner)), dedup=True))
+    assert sum(captioner.batches) == 1 + 3, "the probe, and each content"
+    for index in range(4):
+        assert rows[f"copy{index}.png"]["caption"] == rows[next(iter(colours))]["caption"]
+        assert rows[f"copy{index}.png"]["width"] == 40
+        assert rows[f"bad{index}.png"]["error_kind"] == "not_an_image"
+
+
+def test_failures_are_tried_again_on_request_and_nothing_else(folders: Folders) -> None:
+    colours = write_images(folders.source, 6)
+    broken, hopeless = sorted(colours)[1], sorted(colours)[4]
+    write_file(folders.source / broken, b"")
+    write_file(folders.source / hopeless, b"no image")
+    folders.plan()
+    _, before = run(folders, folders.work())
+    write_file(folders.source / broken, plain(colours[broken]))
+    captioner = FakeCaptioner()
+    summary, after = run(folders, replace(folders.work(spec_of(captioner)), retry=frozenset(ErrorKind)))
+    assert summary.counts == OutcomeCounts(1, {"not_an_image": 1})
+    assert captioner.batches == [1, 1], "the probe, and the image that can be read now"
+    assert after[broken]["caption"] == expected_caption(colours[broken])
+    assert after[hopeless]["error_kind"] == "not_an_image"
+    untouched = colours.keys() - {broken, hopeless}
+    assert {name: after[name] for name in untouched} == {name: before[name] for name in untouched}
+
+
+def test_only_failures_of_the_given_kinds_are_tried_again(folders: Folders) -> None:
+    write_file(folders.source / "a.png", b"")
+    write_file(folders.source / "b.png", b"no image")
+    folders.plan()
+    run(folders, folders.work())
+    before = written(folders.output / part_name(0))
+    summary, _ = run(folders, replace(folders.work(), retry=frozenset({ErrorKind.TIMED_OUT})))
+    assert summary.counts == OutcomeCounts()
+    assert written(folders.output / part_name(0)) == before
+    summary, _ = run(folders, replace(folders.work(), retry=frozenset({ErrorKind.EMPTY})))
+    assert summary.counts == OutcomeCounts(0, {"empty": 1})
+
+
+class StuckReader:
+    """Hangs on one image until it is released."""
+
+    release = threading.Event()
+
+    def __init__(self, inner: ImageReader) -> None:
+        self._inner = inner
+
+    def begin(self, refs: Sequence[ImageRef]) -> None:
+        self._inner.begin(refs)
+
+    def read(self, ref: ImageRef, max_bytes: int) -> SourceImage:
+        if ref.image_id == "stuck.png":
+            self.release.wait()
+        return self._inner.read(ref, max_bytes)
+
+    def close(self) -> None:
+        self._inner.close()
+
+
+@dataclass(frozen=True)
+class StuckSource(FolderSource):
+    def open_reader(self) -> ImageReader:
+        return StuckReader(super().open_reader())
+
+
+def test_an_image_that_hangs_is_a_row_and_the_others_are_captioned(folders: Folders) -> None:
+    colours = write_images(folders.source, 20)
+    write_file(folders.source / "stuck.png", plain())
+    folders.plan()
+    work = replace(folders.work(), source=StuckSource(folders.source.resolve()), image_timeout_s=0.3)
+    try:
+        _, rows = run(folders, work)
+    finally:
+        StuckReader.release.set()
+    assert {name: row["error_kind"] for name, row in rows.items()} == {
+        **dict.fromkeys(colours),
+        "stuck.png": "timed_out",
+    }

@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
+
 import pytest
 
 from caption_core.archive.outcomes import OutcomeCounts
-from caption_core.engine.shard_captioner import ShardSummary
-from caption_core.engine.throughput import steady_rate
+from caption_core.engine.throughput import RunTally
+from caption_core.engine.work import ShardSummary, StageSeconds
 
 
 def shard(started_s: float, finished_s: float, images: int = 100) -> ShardSummary:
     return ShardSummary(0, OutcomeCounts(images), "worker", started_s, finished_s)
+
+
+def tally(summaries: Sequence[ShardSummary]) -> RunTally:
+    total = RunTally()
+    for summary in summaries:
+        total.add(summary)
+    return total
+
+
+def steady_rate(summaries: Sequence[ShardSummary]) -> float | None:
+    return tally(summaries).steady_rate()
 
 
 def test_one_worker_at_a_constant_rate() -> None:
@@ -40,3 +54,19 @@ def test_without_a_second_moment_there_is_no_rate(summaries: list[ShardSummary])
 
 def test_a_shard_found_committed_takes_no_time() -> None:
     assert steady_rate([shard(0, 10), shard(15, 15), shard(10, 20)]) == pytest.approx(20)
+
+
+def test_everything_is_added_up() -> None:
+    stages = StageSeconds(read=1, decode=2, encode=3, search=4, write=5)
+    one = ShardSummary(0, OutcomeCounts(30), "a", 0, 10, stages, 1000)
+    other = ShardSummary(1, OutcomeCounts(5, {"corrupt": 5}), "b", 0, 5, stages, 500)
+    total = tally([one, other, one])
+    assert total.counts == OutcomeCounts(65, {"corrupt": 5})
+    assert total.stages == StageSeconds(3, 6, 9, 12, 15)
+    assert (total.num_bytes, total.num_shards) == (2500, 3)
+    assert total.rate_by_worker() == {"a": 3.0, "b": 2.0}
+
+
+def test_a_summary_survives_json() -> None:
+    summary = ShardSummary(3, OutcomeCounts(5, {"corrupt": 5}), "b", 0.5, 5, StageSeconds(read=1), 500)
+    assert ShardSummary.from_json_values(json.loads(json.dumps(summary.to_json_values()))) == summary

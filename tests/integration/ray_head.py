@@ -28,11 +28,13 @@ class RayHead:
         address: host:port of the cluster.
         job_server: URL that jobs are submitted to.
         token: what it asks for.
+        metrics: URL that Prometheus would scrape.
     """
 
     address: str
     job_server: str
     token: str
+    metrics: str = ""
 
     def environment(self, **changes: str) -> dict[str, str]:
         """Environment variables of a user who may use the cluster."""
@@ -88,8 +90,9 @@ def _is_alive_in(stat: Path, session_leader: int) -> bool:
 @contextmanager
 def running_head(cpus: int) -> Iterator[RayHead]:
     """Start a head, and stop it by its own process, so that no other Ray on this machine is touched."""
-    port, dashboard, agent, client = _free_ports(4)
-    head = RayHead(f"127.0.0.1:{port}", f"http://127.0.0.1:{dashboard}", secrets.token_hex(32))
+    port, dashboard, agent, client, metrics = _free_ports(5)
+    token, urls = secrets.token_hex(32), [f"http://127.0.0.1:{number}" for number in (dashboard, metrics)]
+    head = RayHead(f"127.0.0.1:{port}", urls[0], token, f"{urls[1]}/metrics")
     # Short: the paths of Ray's sockets may hold 107 bytes.
     folder = tempfile.mkdtemp(prefix="rt-")
     options = {
@@ -98,6 +101,7 @@ def running_head(cpus: int) -> Iterator[RayHead]:
         "--dashboard-port": dashboard,
         "--dashboard-agent-listen-port": agent,
         "--ray-client-server-port": client,
+        "--metrics-export-port": metrics,
         "--num-cpus": cpus,
         "--temp-dir": folder,
     }
@@ -105,7 +109,8 @@ def running_head(cpus: int) -> Iterator[RayHead]:
     with (Path(folder) / "start.log").open("wb") as log:
         process = subprocess.Popen(
             [_RAY, "start", "--head", "--block", "--disable-usage-stats", *arguments],
-            env=head.environment(),
+            # Ray's own interval is longer than a test.
+            env=head.environment(RAY_metrics_report_interval_ms="500"),
             stdout=log,
             stderr=subprocess.STDOUT,
             start_new_session=True,

@@ -192,8 +192,12 @@ def test_a_wrong_argument_is_one_line_and_exit_code_2(
     assert not (tmp_path / "out").exists()
 
 
-def test_help_names_every_option() -> None:
+def test_help_names_every_command_and_option() -> None:
     done = job("--help")
+    assert done.returncode == 0
+    for command in ("plan", "run", "status", "failed"):
+        assert f"\n  {command}" in done.stdout
+    done = job("run", "--help")
     assert done.returncode == 0
     for option in ("--input", "--output", "--model", "--actors", "--beam", "--batch-size", "--shard-size", "--address"):
         assert option in done.stdout

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -10,13 +11,17 @@ from pathlib import Path
 import pyarrow.dataset as ds
 import pytest
 
+from caption_core.archive.outcomes import OutcomeCounts
 from caption_core.archive.parts import list_parts
+from caption_core.archive.storage import Storage
 from caption_core.engine.captioner_spec import CaptionerSpec
-from caption_core.engine.captioning_run import CaptioningConfig, SearchOverrides, run_captioning
+from caption_core.engine.captioning_config import CaptioningConfig, SearchOverrides
+from caption_core.engine.captioning_run import run_captioning
 from caption_core.engine.cluster import ClusterConfig
 from caption_core.engine.pool_size import ActorRange
 from caption_core.engine.run_report import RunReport
 from caption_core.errors import CapstanError, UsageError
+from caption_core.records import VOLATILE_COLUMNS, ErrorKind
 from tests.builders import plain, write_file, write_hostile_folder, write_images, write_oddly_named_images, written
 from tests.fake_captioner import DEADLY, POISON, FakeLoader, expected_caption, fake_spec
 
@@ -38,7 +43,8 @@ class Run:
         self.said = ""
 
     def __call__(self, captioner: CaptionerSpec | None = None, *, cpus: int = 2, **changes: object) -> RunReport:
-        config = CaptioningConfig(self.source, self.output, shard_size=8, cluster=ClusterConfig(cpus=cpus))
+        inputs, output = (str(self.source),), str(self.output)
+        config = CaptioningConfig(inputs, output, shard_size=8, cluster=ClusterConfig(cpus=cpus))
         spec = captioner or fake_spec(FakeLoader(calls=self.calls))
         stream = io.StringIO()
         try:
@@ -50,6 +56,18 @@ class Run:
         rows = ds.dataset(self.output, format="parquet").to_table().to_pylist()
         assert len({row["image_id"] for row in rows}) == len(rows)
         return {row["image_id"]: row for row in rows}
+
+    def stable_rows(self) -> dict[str, Mapping[str, object]]:
+        """Rows without the columns that differ from run to run."""
+        return {
+            name: {column: value for column, value in row.items() if column not in VOLATILE_COLUMNS}
+            for name, row in self.rows().items()
+        }
+
+    def parts(self) -> dict[Path, tuple[int, int]]:
+        """The parts, and when each was written."""
+        paths = [self.output / name for name in list_parts(Storage.at(self.output)).values()]
+        return {path: written(path) for path in paths}
 
     def loads(self) -> list[list[str]]:
         """Process, threads, TF_USE_LEGACY_KERAS and OMP_NUM_THREADS of each captioner that was loaded."""
@@ -69,7 +87,8 @@ def test_an_archive_good_and_bad_and_all_over_again(run: Run) -> None:
     report = run()
 
     rows = run.rows()
-    failed = {f"hostile/{name}": kind for name, kind in kinds.items()} | {"poison.png": "inference_failed"}
+    failed = {f"hostile/{name}": kind for name, kind in kinds.items()}
+    failed |= {"poison.png": "inference_failed", "odd/folder.jpg": "unreadable"}
     odd = {f"odd/{name}" for name in names}
     assert rows.keys() == colours.keys() | failed.keys() | odd
     assert {name: row["error_kind"] for name, row in rows.items() if row["status"] == "failed"} == failed
@@ -84,15 +103,17 @@ def test_an_archive_good_and_bad_and_all_over_again(run: Run) -> None:
     assert 1 <= len({process for process, *_ in loads}) <= 2
     assert {tuple(rest) for _, *rest in loads} == {("1", "1", "1")}
 
-    before = {path: written(path) for path in list_parts(run.output).values()}
+    before = run.parts()
     again = run()
     assert again.num_before == again.counts.total == len(rows)
-    assert {path: written(path) for path in list_parts(run.output).values()} == before
+    assert run.parts() == before
     assert run.loads() == loads, "a finished run starts no worker"
-    assert sorted(path.name for path in (run.output / "_run").iterdir()) in (
-        ["lock", "run.json"],
-        ["lock", "native.log", "run.json"],
-    )
+    notes = {path.name.partition("-")[0] for path in (run.output / "_run").iterdir()}
+    assert notes - {"native.log"} == {"lock", "plan", "progress.json", "run.json"}
+    assert (run.output / "_SUCCESS").exists()
+    summary = json.loads((run.output / "_report" / "summary.json").read_text())
+    assert (summary["ok"], summary["failed"]) == (report.counts.ok, report.counts.failed)
+    assert summary["this_run"]["images"] == len(rows)
 
 
 def test_one_cpu_and_more_actors_than_fit(run: Run) -> None:
@@ -119,17 +140,16 @@ def test_what_can_never_fit_is_refused_before_ray_starts(run: Run) -> None:
 def test_a_part_that_went_missing_is_made_again_and_only_that(run: Run) -> None:
     write_images(run.source, 40)
     run()
-    rows = run.rows()
+    rows = run.stable_rows()
     lost = run.output / "part-00002.parquet"
     content = lost.read_bytes()
     lost.unlink()
     (run.output / "_part-00002.parquet.0123456789abcdef.tmp").write_bytes(content[:100])
-    kept = {path: written(path) for path in list_parts(run.output).values()}
+    kept = run.parts()
     report = run()
     assert (report.num_before, report.counts.total) == (32, 40)
-    assert run.rows() == rows
-    assert lost.read_bytes() == content
-    assert {path: written(path) for path in kept} == kept
+    assert run.stable_rows() == rows
+    assert {path: when for path, when in run.parts().items() if path != lost} == kept
     assert not list(run.output.glob("_part*"))
 
 
@@ -144,9 +164,60 @@ def test_other_settings_do_not_mix_with_finished_shards(run: Run) -> None:
     with pytest.raises(UsageError, match="model_id fake@000000000000 → fake@111111111111"):
         run(fake_spec(FakeLoader(model_id="fake@111111111111")))
     write_images(run.source, 1, first=99)
-    with pytest.raises(UsageError, match="num_images 16 → 17"):
+    with pytest.raises(UsageError, match=r"num_images 16 → 17; image 7 was '1/00001.png' .* and is '0/00099.png'"):
         run()
     assert run.rows() == before
+
+
+def test_overwriting_begins_anew_and_spares_what_no_run_wrote(run: Run) -> None:
+    write_images(run.source, 16)
+    run()
+    write_file(run.output / "_notes.txt", b"mine")
+    write_images(run.source, 1, first=99)
+    report = run(overwrite=True, search=SearchOverrides(beam_width=5))
+    assert (report.num_before, report.counts.ok) == (0, 17)
+    assert {row["beam_width"] for row in run.rows().values()} == {5}
+    assert (run.output / "_notes.txt").read_bytes() == b"mine"
+
+
+def test_the_first_images_alone(run: Run) -> None:
+    colours = write_images(run.source, 30)
+    assert run(limit=11).counts.ok == 11
+    assert list(run.rows()) == sorted(colours)[:11]
+
+
+def test_failed_images_that_were_mended_are_tried_again_and_their_rows_replaced(run: Run) -> None:
+    colours = write_images(run.source, 32)
+    mended, hopeless = sorted(colours)[9], sorted(colours)[30]
+    for name in (mended, hopeless):
+        write_file(run.source / name, b"")
+    run()
+    before, rows = run.parts(), run.stable_rows()
+    write_file(run.source / mended, plain(colours[mended]))
+    with pytest.raises(UsageError, match=rf"'{mended}' \(0 bytes\) and is '{mended}'"):
+        run()
+    report = run(retry_failed=frozenset(ErrorKind))
+    assert report.tally.counts == OutcomeCounts(1, {"empty": 1})
+    assert report.counts == OutcomeCounts(31, {"empty": 1})
+    assert run.rows()[mended]["caption"] == expected_caption(colours[mended])
+    assert {n: row for n, row in run.stable_rows().items() if n != mended} == {
+        n: row for n, row in rows.items() if n != mended
+    }
+    after = run.parts()
+    assert sum(after[path] != before[path] for path in before) == 2, "only the parts with failed images"
+
+
+def test_too_many_failures_stop_the_run_with_the_reason(run: Run) -> None:
+    write_images(run.source, 20)
+    for index in range(300):
+        write_file(run.source / "9" / f"{index:03d}.png", b"")
+    with pytest.raises(CapstanError, match=r"images failed \([0-9]+ empty\), which is more than the share of 0.5"):
+        run(max_error_rate=0.5)
+    assert 0 < len(run.parts()) < 40
+    assert not (run.output / "_SUCCESS").exists()
+    with pytest.raises(CapstanError, match=r"more than the share of 0\.9 "):
+        run(max_error_rate=0.9)
+    assert run(max_error_rate=1).counts == OutcomeCounts(20, {"empty": 300})
 
 
 def test_search_settings_reach_the_captioner(run: Run) -> None:
@@ -159,20 +230,17 @@ def test_a_captioner_that_does_not_load_ends_the_run_with_its_reason(run: Run) -
     write_images(run.source, 16)
     with pytest.raises(CapstanError, match="no runtime on this machine"):
         run(fake_spec(FakeLoader(fails=True)))
-    assert list_parts(run.output) == {}
+    assert run.parts() == {}
 
 
-def test_an_image_that_kills_its_worker_ends_the_run_and_spares_the_other_shards(run: Run) -> None:
-    write_images(run.source, 24)
+def test_an_image_that_kills_its_workers_is_a_failed_row(run: Run) -> None:
+    colours = write_images(run.source, 24)
     write_file(run.source / "0" / "00000.png", plain(DEADLY))
-    with pytest.raises(CapstanError, match="shard 0: its worker died 4 times"):
-        run()
-    assert 0 not in list_parts(run.output)
-    write_file(run.source / "0" / "00000.png", plain((1, 2, 3), size=(40, 30)))
-    finished = len(list_parts(run.output)) * 8
     report = run()
-    assert report.counts.ok == 24
-    assert report.num_before == finished
+    assert report.counts == OutcomeCounts(23, {"crashed": 1})
+    rows = run.rows()
+    assert rows["0/00000.png"]["error_kind"] == "crashed"
+    assert all(rows[name]["caption"] == expected_caption(colours[name]) for name in colours if name != "0/00000.png")
 
 
 @pytest.mark.parametrize("what", ["missing", "a file", "empty"])

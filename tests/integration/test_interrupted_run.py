@@ -17,6 +17,8 @@ import pytest
 
 from caption_core.archive.output_folder import held_output_folder
 from caption_core.archive.parts import list_parts, read_footer
+from caption_core.archive.storage import Storage
+from caption_core.records import VOLATILE_COLUMNS
 from tests.builders import plain, write_file, write_images, written
 from tests.fake_captioner import STALLING
 from tests.integration.ray_head import clean_environment, kill_session, processes_of
@@ -68,7 +70,7 @@ def half_way(source: Path, output: Path) -> Iterator[subprocess.Popen[bytes]]:
     )
     try:
         end_s = time.monotonic() + 200
-        while not output.exists() or len(list_parts(output)) < 3:
+        while not output.exists() or len(list_parts(Storage.at(output))) < 3:
             assert process.poll() is None, "it ended before it was half way"
             assert time.monotonic() < end_s
             time.sleep(0.05)
@@ -79,14 +81,15 @@ def half_way(source: Path, output: Path) -> Iterator[subprocess.Popen[bytes]]:
 
 
 def rows(output: Path) -> pa.Table:
-    return ds.dataset(output, format="parquet").to_table().sort_by("image_id")
+    return ds.dataset(output, format="parquet").to_table().drop_columns(VOLATILE_COLUMNS).sort_by("image_id")
 
 
 def commits(output: Path) -> dict[int, tuple[int, int]]:
     """Which file stands for each finished shard, and when it was written."""
-    for path in list_parts(output).values():
-        read_footer(path)
-    return {shard_id: written(path) for shard_id, path in list_parts(output).items()}
+    storage = Storage.at(output)
+    for name in list_parts(storage).values():
+        read_footer(storage, name)
+    return {shard_id: written(output / name) for shard_id, name in list_parts(storage).items()}
 
 
 def assert_resumed(source: Path, output: Path, uninterrupted: Path) -> None:
@@ -138,7 +141,7 @@ def test_a_stopped_run_ends_cleanly_and_is_resumed(
 
 
 def test_two_runs_do_not_write_to_one_folder(source: Path, tmp_path: Path) -> None:
-    with held_output_folder(tmp_path / "out"):
+    with held_output_folder(Storage.at(tmp_path / "out")):
         second = finish(source, tmp_path / "out")
     assert second.returncode == 2
     assert "another run is writing here" in second.stderr

@@ -9,7 +9,10 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from caption_core.records import OUTPUT_SCHEMA
+from caption_core.archive.outcomes import ImageOutcome, outcomes_to_table
+from caption_core.errors import ImageError
+from caption_core.records import Caption, ErrorKind, ImageRef
+from caption_core.search import SearchSettings
 
 _NOUNS = ("dog", "cat", "man", "woman", "grass", "street", "children", "ball")
 _OTHERS = ("a", "the", "red", "green", "runs", "sleeps", "on", "in", "near", "two", "play", "with")
@@ -29,14 +32,20 @@ def random_corpus(num_images: int, seed: int = 0) -> tuple[dict[str, str], dict[
 def write_run(folder: Path, captions: Mapping[str, str | None], parts: int = 3) -> Path:
     """Captions as Parquet parts of a run; None is an image that failed."""
     folder.mkdir(parents=True)
-    common = {"uri": "x", "model_id": "m"}
     for shard in range(parts):
-        rows = [
-            {**common, "image_id": n, "caption": c, "status": "failed" if c is None else "ok", "shard_id": shard}
-            for n, c in list(captions.items())[shard::parts]
-        ]
-        pq.write_table(pa.Table.from_pylist(rows, schema=OUTPUT_SCHEMA), folder / f"part-{shard:05d}.parquet")
+        rows = caption_rows(dict(list(captions.items())[shard::parts]), shard)
+        pq.write_table(rows, folder / f"part-{shard:05d}.parquet")
     return folder
+
+
+def caption_rows(captions: Mapping[str, str | None], shard_id: int = 0) -> pa.Table:
+    """A part's rows; None is an image that failed."""
+    failure = ImageError(ErrorKind.CORRUPT, "cut off")
+    outcomes = [
+        ImageOutcome(ImageRef(name, "file:///x"), failure if text is None else Caption(text, -1.0, len(text.split())))
+        for name, text in captions.items()
+    ]
+    return outcomes_to_table(outcomes, "m@1", shard_id, SearchSettings())
 
 
 def write_tokens(path: Path, references: Mapping[str, Sequence[str]]) -> Path:

@@ -9,7 +9,7 @@ import pytest
 
 from caption_core.errors import UsageError
 from caption_core.metrics.caption_files import CaptionFile
-from caption_core.records import OUTPUT_SCHEMA
+from tests.metrics.corpus_builders import caption_rows
 
 
 def rows(file: CaptionFile) -> list[tuple[str, str | None]]:
@@ -18,12 +18,7 @@ def rows(file: CaptionFile) -> list[tuple[str, str | None]]:
 
 
 def write_part(path: Path, captions: dict[str, str | None]) -> None:
-    common = {"uri": "x", "model_id": "m", "shard_id": 0}
-    records = [
-        {**common, "image_id": name, "caption": text, "status": "ok" if text is not None else "failed"}
-        for name, text in captions.items()
-    ]
-    pq.write_table(pa.Table.from_pylist(records, schema=OUTPUT_SCHEMA), path)
+    pq.write_table(caption_rows(captions), path)
 
 
 def test_the_parts_of_a_run_in_order_without_what_lies_beside_them(tmp_path: Path) -> None:

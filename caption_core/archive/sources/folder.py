@@ -1,24 +1,32 @@
 """A folder of image files, searched recursively."""
 
 # Names are bytes here, since not every name is text; pathlib knows only text.
-# ruff: noqa: PTH114, PTH118, PTH123
+# ruff: noqa: PTH114, PTH116, PTH118
 
 from __future__ import annotations
 
 import errno
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
+import pyarrow as pa
+
+from caption_core.archive.refs import batches_of
 from caption_core.archive.sources.file_names import name_to_text
+from caption_core.archive.sources.patterns import Pattern
+from caption_core.archive.sources.source import ImageReader, SourceImage
 from caption_core.errors import CapstanError, ImageError, UsageError
 from caption_core.records import ErrorKind, ImageRef
 
-IMAGE_EXTENSIONS = (b".jpg", b".jpeg", b".png", b".webp", b".gif", b".bmp", b".tif", b".tiff")
+IMAGE_EXTENSIONS = (
+    *(b".jpg", b".jpeg", b".png", b".webp", b".gif", b".bmp", b".tif", b".tiff"),
+    *(b".avif", b".heic", b".heif"),  # listed where they can't be decoded too: a failed row then says what is missing
+)
 
 _SCHEME = "file://"
 
@@ -28,80 +36,168 @@ class FolderSource:
     """The image files below a folder, by extension, in bytewise order of their paths.
 
     Names that start with a dot are left out, folders too. A folder is entered, whatever its name; a link to a folder
-    is not, which also keeps out cycles and what lies elsewhere. A link to a file is read if the file lies in this
-    folder, and is a failed row otherwise, unless links are to be followed.
+    is not, which also keeps out cycles and what lies elsewhere. A folder, or a link to one, that is named as an image
+    is a failed row. A link to a file is read if the file lies in this folder, and is a failed row otherwise, unless
+    links are to be followed.
 
     Args:
         root: the folder, as an absolute path without links.
         follow_links: read files outside the folder too, where a link leads to them.
+        pattern: narrows what is listed, see `Pattern`; None for all images.
     """
 
     root: Path
     follow_links: bool = False
+    pattern: str | None = None
 
     @classmethod
-    def at(cls, folder: Path, *, follow_links: bool = False) -> FolderSource:
+    def at(cls, folder: Path, *, follow_links: bool = False, pattern: str | None = None) -> FolderSource:
         """The source of a folder that must exist.
 
         Args:
             folder: where the images are.
             follow_links: see the class.
+            pattern: see the class.
 
         Raises:
-            UsageError: it doesn't, or is no folder.
+            UsageError: it doesn't, or is no folder; or the pattern can't be read.
         """
         if not folder.exists():
             raise UsageError(f"{folder}: no such folder")
         if not folder.is_dir():
             raise UsageError(f"{folder}: not a folder")
-        return cls(folder.resolve(), follow_links)
+        if pattern is not None:
+            Pattern(pattern)
+        return cls(folder.resolve(), follow_links, pattern)
 
-    def list_refs(self) -> Iterator[ImageRef]:
-        """See `ImageSource`; reads one folder's entries at a time."""
-        root = os.fsencode(self.root)
-        for path, num_bytes in _walk(root):
-            yield ImageRef(name_to_text(os.path.relpath(path, root)), _uri(path), num_bytes)
+    def list_refs(self) -> Iterator[pa.RecordBatch]:
+        """See `ImageSource`; keeps one folder's names at a time."""
+        return batches_of(self._refs())
 
-    def read(self, ref: ImageRef, max_bytes: int) -> bytes:
-        """See `ImageSource`."""
-        path = _path(ref.uri)
-        try:
-            self._check_inside(path)
-            return _read(path, max_bytes)
-        except FileNotFoundError as error:
-            kind = "link to a file that doesn't exist" if os.path.islink(path) else "no such file"
-            raise ImageError(ErrorKind.NOT_FOUND, kind) from error
-        except (OSError, ValueError) as error:
-            raise ImageError(ErrorKind.UNREADABLE, _cause(error)) from error
+    def carried(self) -> pa.Schema:
+        """See `ImageSource`: nothing."""
+        return pa.schema([])
 
-    def check_visible(self) -> None:
+    def open_reader(self) -> ImageReader:
         """See `ImageSource`."""
         if not self.root.is_dir():
             raise CapstanError(
                 f"{self.root}: this machine ({os.uname().nodename}) doesn't see the input folder; "
                 "a cluster's machines must share it under the same path"
             )
+        return _FolderReader(self)
+
+    def locations(self) -> Sequence[str]:
+        """See `ImageSource`."""
+        return [str(self.root)]
+
+    def read_file(self, ref: ImageRef, max_bytes: int) -> bytes:
+        """An image's bytes.
+
+        Raises:
+            ImageError: NOT_FOUND, UNREADABLE, REFUSED, EMPTY or TOO_MANY_BYTES.
+        """
+        path = _path(ref.uri)
+        try:
+            self._check_inside(path)
+            return read_local_file(path, max_bytes)
+        except (OSError, ValueError) as error:
+            raise local_file_error(path, error) from error
+
+    def _refs(self) -> Iterator[ImageRef]:
+        root = os.fsencode(self.root)
+        pattern = None if self.pattern is None else Pattern(self.pattern)
+
+        def may_hold(folder: bytes) -> bool:
+            return pattern is None or pattern.may_hold(os.fsdecode(os.path.relpath(folder, root)))
+
+        for path in _walk(root, may_hold):
+            name = os.path.relpath(path, root)
+            if pattern is None or pattern.matches(os.fsdecode(name)):
+                yield ImageRef(name_to_text(name), _uri(path), _size(path))
 
     def _check_inside(self, path: bytes) -> None:
         target = os.path.realpath(path, strict=True)
         if self.follow_links and os.path.islink(path):
             return
         if not target.startswith(os.path.join(os.fsencode(self.root), b"")):
-            raise ImageError(ErrorKind.UNREADABLE, "a link that leads out of the input folder")
+            raise ImageError(ErrorKind.REFUSED, "a link that leads out of the input folder")
 
 
-def _walk(folder: bytes) -> Iterator[tuple[bytes, int]]:
-    """Yield (path, size) of the image files below a folder, in bytewise order of the paths."""
+class _FolderReader:
+    def __init__(self, source: FolderSource) -> None:
+        self._source = source
+
+    def begin(self, refs: Sequence[ImageRef]) -> None:
+        """See `ImageReader`; nothing to prepare."""
+
+    def read(self, ref: ImageRef, max_bytes: int) -> SourceImage:
+        """See `ImageReader`."""
+        try:
+            return SourceImage(self._source.read_file(ref, max_bytes))
+        except ImageError as error:
+            return SourceImage(error)
+
+    def close(self) -> None:
+        """See `ImageReader`; nothing is open."""
+
+
+def read_local_file(path: bytes, max_bytes: int) -> bytes:
+    """Read a regular file under a cap.
+
+    Raises:
+        ImageError: UNREADABLE (no regular file), EMPTY or TOO_MANY_BYTES.
+        OSError: it can't be read; `local_file_error` has the words.
+    """
+    # Without O_NONBLOCK, opening a named pipe waits for a writer.
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        status = os.fstat(descriptor)
+        # Looked at before it is opened as a file: of a folder, Python would leave the descriptor open.
+        if not stat.S_ISREG(status.st_mode):
+            raise ImageError(ErrorKind.UNREADABLE, "not a regular file")
+        with open(descriptor, "rb", closefd=False) as file:
+            # One byte more than allowed: a file may have grown since its size was taken.
+            data = file.read(max_bytes + 1) if status.st_size <= max_bytes else b""
+    finally:
+        os.close(descriptor)
+    if status.st_size > max_bytes or len(data) > max_bytes:
+        raise ImageError(ErrorKind.TOO_MANY_BYTES, f"{status.st_size:,} bytes, more than the {max_bytes:,} allowed")
+    if not data:
+        raise ImageError(ErrorKind.EMPTY, "zero bytes")
+    return data
+
+
+def local_file_error(path: bytes, error: Exception) -> ImageError:
+    """What an image ends with whose file raised this."""
+    if isinstance(error, FileNotFoundError):
+        cause = "link to a file that doesn't exist" if os.path.islink(path) else "no such file"
+        return ImageError(ErrorKind.NOT_FOUND, cause)
+    return ImageError(ErrorKind.UNREADABLE, _cause(error))
+
+
+def _walk(folder: bytes, may_hold: Callable[[bytes], bool]) -> Iterator[bytes]:
+    """The paths of what is named as an image below a folder, in bytewise order; enters only folders that may hold some.
+
+    A folder that is named as an image is yielded, so that a row says it is none, and entered all the same.
+    """
     with _scan(folder) as entries:
-        # With its slash a folder's name sorts among the files' names as the paths below it do.
-        found = sorted((entry.name + b"/" if _is_folder(entry) else entry.name, entry) for entry in entries)
-    for name, entry in found:
+        # Names alone are kept: a folder may hold millions.
+        names = sorted(name for entry in entries for name in _names(entry))
+    for name in names:
         if name.startswith(b"."):
             continue
+        path = os.path.join(folder, name)
         if name.endswith(b"/"):
-            yield from _walk(entry.path)
-        elif name.lower().endswith(IMAGE_EXTENSIONS) and not _is_link_to_folder(entry):
-            yield entry.path, _size(entry)
+            if may_hold(path[:-1]):
+                yield from _walk(path[:-1], may_hold)
+        elif name.lower().endswith(IMAGE_EXTENSIONS):
+            yield path
+
+
+def _names(entry: os.DirEntry[bytes]) -> list[bytes]:
+    """An entry's name, and for a folder the name with a slash: among the others it sorts as the paths below it do."""
+    return [entry.name, entry.name + b"/"] if entry.is_dir(follow_symlinks=False) else [entry.name]
 
 
 def _scan(folder: bytes) -> AbstractContextManager[Iterator[os.DirEntry[bytes]]]:
@@ -112,22 +208,12 @@ def _scan(folder: bytes) -> AbstractContextManager[Iterator[os.DirEntry[bytes]]]
         raise UsageError(f"{os.fsdecode(folder)!r}: this folder can't be listed: {error.strerror}") from error
 
 
-def _is_folder(entry: os.DirEntry[bytes]) -> bool:
-    return entry.is_dir(follow_symlinks=False)
-
-
-def _is_link_to_folder(entry: os.DirEntry[bytes]) -> bool:
+def _size(path: bytes) -> int:
     try:
-        return entry.is_symlink() and entry.is_dir()
-    except OSError:
-        return False
-
-
-def _size(entry: os.DirEntry[bytes]) -> int:
-    try:
-        return entry.stat().st_size
+        status = os.stat(path)
     except OSError:
         return -1
+    return status.st_size if stat.S_ISREG(status.st_mode) else -1
 
 
 def _uri(path: bytes) -> str:
@@ -138,22 +224,6 @@ def _path(uri: str) -> bytes:
     if not uri.startswith(_SCHEME):
         raise ImageError(ErrorKind.UNREADABLE, f"not a {_SCHEME} address")
     return unquote_to_bytes(uri[len(_SCHEME) :])
-
-
-def _read(path: bytes, max_bytes: int) -> bytes:
-    # Without O_NONBLOCK, opening a named pipe waits for a writer.
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    with open(descriptor, "rb") as file:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise ImageError(ErrorKind.UNREADABLE, "not a regular file")
-        # One byte more than allowed: a file may have grown since its size was taken.
-        data = file.read(max_bytes + 1) if status.st_size <= max_bytes else b""
-    if status.st_size > max_bytes or len(data) > max_bytes:
-        raise ImageError(ErrorKind.TOO_MANY_BYTES, f"{status.st_size:,} bytes, more than the {max_bytes:,} allowed")
-    if not data:
-        raise ImageError(ErrorKind.EMPTY, "zero bytes")
-    return data
 
 
 def _cause(error: Exception) -> str:

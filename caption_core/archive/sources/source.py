@@ -2,38 +2,83 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Protocol
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
+import pyarrow as pa
+
+from caption_core.errors import ImageError
 from caption_core.records import ImageRef
 
 
-class ImageSource(Protocol):
-    """An archive of images: lists what it holds, once, and reads one image at a time, on any machine.
+@dataclass(frozen=True, slots=True)
+class SourceImage:
+    """What a source gives for one reference.
 
-    A source is a small picklable value: the driver lists it, workers read from copies of it, in several threads.
+    Attributes:
+        data: the encoded image, or why there is none.
+        carried: values of the source's carried columns; what is missing is null.
     """
 
-    def list_refs(self) -> Iterator[ImageRef]:
-        """Every image exactly once, in an order that is the same each time.
+    data: bytes | ImageError
+    carried: Mapping[str, Any] = field(default_factory=dict)
+
+
+class ImageReader(Protocol):
+    """Reads a source's images on one machine; lives as long as its worker.
+
+    `begin` is called from one thread, `read` from several.
+    """
+
+    def begin(self, refs: Sequence[ImageRef]) -> None:
+        """Announce the images of the next shard: they will be read about in this order, each once, or not at all."""
+        ...
+
+    def read(self, ref: ImageRef, max_bytes: int) -> SourceImage:
+        """Read one image and what is carried along with it; never raises for what is wrong with the image.
+
+        Args:
+            ref: as the source listed it.
+            max_bytes: a larger image is not read, and is TOO_MANY_BYTES.
+        """
+        ...
+
+    def close(self) -> None:
+        """Let go of files and connections."""
+        ...
+
+
+class ImageSource(Protocol):
+    """An archive of images: lists what it holds, once, and opens readers, on any machine.
+
+    A source is a small picklable value: the driver lists it, workers read through copies of it.
+    """
+
+    def list_refs(self) -> Iterator[pa.RecordBatch]:
+        """Every image exactly once, as batches in `refs.REF_SCHEMA`, in an order that is the same each time.
+
+        What is listed but can't be an image (a line that names none) is listed too, and read as an error. A stream:
+        memory doesn't grow with the archive.
 
         Raises:
             UsageError: the archive can't be listed.
         """
         ...
 
-    def read(self, ref: ImageRef, max_bytes: int) -> bytes:
-        """The encoded image.
+    def carried(self) -> pa.Schema:
+        """The columns that its images bring along for the output, all of them nullable."""
+        ...
+
+    def open_reader(self) -> ImageReader:
+        """A reader for this machine.
 
         Raises:
-            ImageError: NOT_FOUND, UNREADABLE, EMPTY or TOO_MANY_BYTES.
+            CapstanError: this machine can't read the archive at all; without this check each image would end as a
+                failed row.
         """
         ...
 
-    def check_visible(self) -> None:
-        """See to it that this machine can read the archive at all.
-
-        Raises:
-            CapstanError: it can't; without this check each image would end as a failed row.
-        """
+    def locations(self) -> Sequence[str]:
+        """The folders, files or prefixes (paths, or URIs) that it reads from: a run's output may not lie among them."""
         ...

@@ -1,0 +1,105 @@
+"""What a run writes down of itself when it begins: its settings, its plan, and where its references are."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime, timezone
+
+from caption_core.archive.run_state import RunIdentity
+from caption_core.archive.shards import ShardPlan
+from caption_core.archive.storage import Storage
+from caption_core.errors import CapstanError
+
+# Readers of Parquet folders pass over names that start with an underscore.
+STATE_FOLDER = "_run"
+_RECORD = "run.json"
+_PLAN_PREFIX = "plan-"
+
+
+@dataclass(frozen=True, slots=True)
+class RunRecord:
+    """A run as it was begun, or resumed.
+
+    Attributes:
+        identity: its settings.
+        plan: its images in numbers.
+        plan_folder: name of the folder of its references, in the state folder.
+        inputs: as the user named them.
+        begun_at: when, in UTC, ISO 8601.
+    """
+
+    identity: RunIdentity
+    plan: ShardPlan
+    plan_folder: str
+    inputs: tuple[str, ...]
+    begun_at: str
+
+
+def begin_record(identity: RunIdentity, plan: ShardPlan, plan_folder: str, inputs: Sequence[str]) -> RunRecord:
+    """A record of this moment."""
+    return RunRecord(identity, plan, plan_folder, tuple(inputs), datetime.now(timezone.utc).isoformat("T", "seconds"))
+
+
+def state_folder(output: Storage) -> Storage:
+    """Where a run keeps its notes."""
+    return output.sub(STATE_FOLDER)
+
+
+def new_plan_folder() -> str:
+    """Name for a new folder of references."""
+    return _PLAN_PREFIX + secrets.token_hex(4)
+
+
+def write_record(output: Storage, record: RunRecord) -> None:
+    """Write the record down, in place of an earlier one."""
+    content = {
+        "fingerprint": record.identity.fingerprint,
+        "settings": dict(record.identity.settings),
+        "plan": asdict(record.plan),
+        "plan_folder": record.plan_folder,
+        "inputs": record.inputs,
+        "begun_at": record.begun_at,
+    }
+    state_folder(output).write(_RECORD, (json.dumps(content, indent=2, sort_keys=True) + "\n").encode())
+
+
+def read_record(output: Storage) -> RunRecord | None:
+    """The record of a folder's run; None where there is none that can be read."""
+    try:
+        content = json.loads(state_folder(output).read(_RECORD))
+        return RunRecord(
+            identity=RunIdentity(content["settings"]),
+            plan=ShardPlan(**content["plan"]),
+            plan_folder=str(content["plan_folder"]),
+            inputs=tuple(content["inputs"]),
+            begun_at=str(content["begun_at"]),
+        )
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def check_shared(output: Storage, identity: RunIdentity) -> RunRecord:
+    """See to it that this machine writes to the folder that the driver prepared, not to a namesake of it.
+
+    Raises:
+        CapstanError: it doesn't.
+    """
+    record = read_record(output)
+    if record is None or record.identity.fingerprint != identity.fingerprint:
+        raise CapstanError(
+            f"{output}: this machine ({os.uname().nodename}) doesn't see the run's output folder; "
+            "a cluster's machines must share it under the same path"
+        )
+    return record
+
+
+def remove_other_plans(output: Storage, keep: str | None) -> None:
+    """Delete references of earlier runs, and what a killed listing left of them."""
+    state = state_folder(output)
+    for name in state.folder_names():
+        if name.startswith(_PLAN_PREFIX) and name != keep:
+            state.sub(name).delete_all()

@@ -1,0 +1,92 @@
+"""Bytes of an archive at any offset."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+import pyarrow as pa
+
+
+class RandomAccess(Protocol):
+    """The content of a file: as it is stored, or as it was before it was compressed."""
+
+    @property
+    def damage(self) -> str | None:
+        """Why the content ends before it should, in words, once that was met."""
+        ...
+
+    def read_at(self, num_bytes: int, offset: int) -> bytes:
+        """The bytes at an offset; fewer, or none, where the content ends.
+
+        Raises:
+            OSError: the file can't be read.
+        """
+        ...
+
+    def close(self) -> None:
+        """Let go of the file."""
+        ...
+
+
+class StoredAccess:
+    """A file's bytes as they are stored; several threads may read."""
+
+    damage: str | None = None
+
+    def __init__(self, file: pa.NativeFile) -> None:
+        self._file = file
+        self._num_bytes = int(file.size())
+
+    def read_at(self, num_bytes: int, offset: int) -> bytes:
+        """See `RandomAccess`."""
+        # Arrow makes room for what is asked, and object stores refuse what lies behind the end.
+        available = min(num_bytes, self._num_bytes - offset)
+        return bytes(self._file.read_at(available, offset)) if available > 0 else b""
+
+    def close(self) -> None:
+        """See `RandomAccess`."""
+        self._file.close()
+
+
+class BlockAccess:
+    """Reads whole blocks and keeps the last one, for many small reads that go forwards; for one thread."""
+
+    def __init__(self, inner: RandomAccess, block_bytes: int) -> None:
+        self._inner = inner
+        self._block_bytes = block_bytes
+        self._index = -1
+        self._block = b""
+
+    @property
+    def damage(self) -> str | None:
+        """See `RandomAccess`."""
+        return self._inner.damage
+
+    def read_at(self, num_bytes: int, offset: int) -> bytes:
+        """See `RandomAccess`."""
+        return read_blocks(self._block_at, self._block_bytes, num_bytes, offset)
+
+    def close(self) -> None:
+        """See `RandomAccess`."""
+        self._inner.close()
+
+    def _block_at(self, index: int) -> bytes:
+        if index != self._index:
+            self._block = self._inner.read_at(self._block_bytes, index * self._block_bytes)
+            self._index = index
+        return self._block
+
+
+def read_blocks(block_at: Callable[[int], bytes], block_bytes: int, num_bytes: int, offset: int) -> bytes:
+    """Bytes at an offset, out of blocks of equal size, of which only the last is shorter."""
+    pieces: list[bytes] = []
+    while num_bytes > 0:
+        index, start = divmod(offset, block_bytes)
+        piece = block_at(index)[start : start + num_bytes]
+        if not piece:
+            break
+        pieces.append(piece)
+        num_bytes -= len(piece)
+        offset += len(piece)
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)

@@ -1,0 +1,101 @@
+"""What workers of a captioning run are told, and what they report."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field, fields
+
+from caption_core.archive.outcomes import OutcomeCounts
+from caption_core.archive.run_state import RunIdentity
+from caption_core.archive.sources.source import ImageSource
+from caption_core.archive.storage import Storage
+from caption_core.engine.captioner_spec import CaptionerSpec
+from caption_core.images import ImageLimits
+from caption_core.records import ErrorKind
+from caption_core.search import SearchSettings
+
+
+@dataclass(frozen=True, slots=True)
+class CaptioningWork:
+    """What each worker of a run must know; a picklable value.
+
+    Attributes:
+        source: where the images are.
+        output: where the plan is and the parts go.
+        captioner: makes the captions.
+        search: how they are searched for.
+        limits: caps an image must keep.
+        identity: the run's, written into each part.
+        batch_size: images in one call of the captioner, at most.
+        threads: CPUs the worker has; the captioner's threads and, plus one that waits for files, the decoding ones.
+        image_timeout_s: that reading and decoding one image may take.
+        dedup: whether images of a shard with equal bytes are captioned once.
+        retry: kinds of failures to try again in finished shards; None to caption pending ones.
+    """
+
+    source: ImageSource
+    output: Storage
+    captioner: CaptionerSpec
+    search: SearchSettings
+    limits: ImageLimits
+    identity: RunIdentity
+    batch_size: int
+    threads: int
+    image_timeout_s: float = 120.0
+    dedup: bool = False
+    retry: frozenset[ErrorKind] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StageSeconds:
+    """Where a worker's time went, in seconds. Reading and decoding run beside the rest, in several threads.
+
+    Attributes:
+        read: bytes from files, archives and servers, hashing included.
+        decode: bytes to pixels, resizing included.
+        encode: pixels to features.
+        search: features to captions, the decoder's steps included.
+        write: rows to a committed part.
+    """
+
+    read: float = 0.0
+    decode: float = 0.0
+    encode: float = 0.0
+    search: float = 0.0
+    write: float = 0.0
+
+    def __add__(self, other: StageSeconds) -> StageSeconds:
+        """Both together."""
+        return StageSeconds(*(getattr(self, item.name) + getattr(other, item.name) for item in fields(self)))
+
+
+@dataclass(frozen=True, slots=True)
+class ShardSummary:
+    """All that a worker reports of a shard.
+
+    Attributes:
+        shard_id: which.
+        counts: how the images that were worked on ended.
+        worker: the process that did it.
+        started_s: seconds since the epoch.
+        finished_s: seconds since the epoch.
+        stages: where the time went.
+        num_bytes: read.
+    """
+
+    shard_id: int
+    counts: OutcomeCounts
+    worker: str
+    started_s: float
+    finished_s: float
+    stages: StageSeconds = field(default_factory=StageSeconds)
+    num_bytes: int = 0
+
+    def to_json_values(self) -> dict[str, object]:
+        """As values that JSON can hold."""
+        return asdict(self)
+
+    @classmethod
+    def from_json_values(cls, values: dict[str, object]) -> ShardSummary:
+        """What `to_json_values` made."""
+        counts, stages = OutcomeCounts(**values["counts"]), StageSeconds(**values["stages"])  # type: ignore[arg-type]
+        return cls(**{**values, "counts": counts, "stages": stages})  # type: ignore[arg-type]

@@ -1,0 +1,129 @@
+"""What the user names becomes a source of the right kind, or one clear error."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from caption_core.archive.refs import batch_to_refs
+from caption_core.archive.sources.inputs import open_inputs
+from caption_core.archive.sources.options import InputOptions
+from caption_core.errors import UsageError
+from tests.builders import plain, write_file
+
+OPTIONS = InputOptions()
+
+
+def ids(*inputs: object, options: InputOptions = OPTIONS) -> list[str]:
+    source = open_inputs([str(text) for text in inputs], options)
+    return [ref.image_id for batch in source.list_refs() for ref in batch_to_refs(batch)]
+
+
+def contents(*inputs: object) -> list[object]:
+    """The bytes of all images, as a worker would read them."""
+    source = open_inputs([str(text) for text in inputs], OPTIONS)
+    refs = [ref for batch in source.list_refs() for ref in batch_to_refs(batch)]
+    reader = source.open_reader()
+    reader.begin(refs)
+    return [reader.read(ref, 1 << 20).data for ref in refs]
+
+
+def write_tar(path: Path, *names: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(path, "w:gz" if path.name.endswith("gz") else "w") as archive:
+        for name in names:
+            member = tarfile.TarInfo(name)
+            member.size = len(plain())
+            archive.addfile(member, io.BytesIO(plain()))
+    return path
+
+
+@pytest.fixture
+def archive(tmp_path: Path) -> Path:
+    """A folder with archives of every kind, each with images."""
+    for name in ("photos/a.png", "photos/deep/b.png", "photos/deep/c.jpg", "photos/notes.txt"):
+        write_file(tmp_path / name, plain())
+    write_tar(tmp_path / "tars" / "0.tar", "x.png")
+    write_tar(tmp_path / "tars" / "1.tar.gz", "x.png", "y.png")
+    pq.write_table(pa.table({"image": [plain(), plain()]}), tmp_path / "images.parquet")
+    pq.write_table(pa.table({"path": ["photos/a.png"]}), tmp_path / "list.parquet")
+    (tmp_path / "list.csv").write_text("path\nphotos/a.png\nphotos/deep/b.png\n")
+    (tmp_path / "list.jsonl").write_text('{"path": "photos/a.png"}\n')
+    (tmp_path / "list.txt").write_text("photos/deep/c.jpg\n")
+    return tmp_path
+
+
+def test_every_kind_of_input_is_recognized_and_read(archive: Path) -> None:
+    assert ids(archive / "photos") == ["a.png", "deep/b.png", "deep/c.jpg"]
+    assert ids(archive / "tars" / "1.tar.gz") == ["x.png", "y.png"]
+    assert len(ids(archive / "images.parquet")) == 2
+    assert ids(archive / "list.parquet") == ["photos/a.png"]
+    assert ids(archive / "list.csv") == ["photos/a.png", "photos/deep/b.png"]
+    assert ids(archive / "list.jsonl") == ["photos/a.png"]
+    assert ids(archive / "list.txt") == ["photos/deep/c.jpg"]
+    kinds = ["photos", "tars/0.tar", "tars/1.tar.gz", "images.parquet", "list.parquet", "list.csv", "list.txt"]
+    found = contents(*(archive / kind for kind in kinds))
+    assert found == [plain()] * 12
+
+
+def test_several_inputs_have_ids_of_their_own(archive: Path) -> None:
+    found = ids(archive / "photos", archive / "tars" / "0.tar", archive / "photos" / "deep")
+    assert found == [
+        "photos/a.png",
+        "photos/deep/b.png",
+        "photos/deep/c.jpg",
+        "0.tar/x.png",
+        "deep/b.png",
+        "deep/c.jpg",
+    ]
+
+
+def test_inputs_of_the_same_name_are_told_apart(archive: Path) -> None:
+    write_tar(archive / "more" / "0.tar", "x.png")
+    assert ids(archive / "tars" / "0.tar", archive / "more" / "0.tar") == ["0.tar/x.png", "0.tar~2/x.png"]
+
+
+def test_patterns_of_images_and_of_archives(archive: Path) -> None:
+    assert ids(f"{archive}/photos/**/*.png") == ["a.png", "deep/b.png"]
+    assert ids(f"{archive}/photos/*.png") == ["a.png"]
+    assert ids(f"{archive}/tars/*.tar") == ["x.png"]
+    assert ids(f"{archive}/t*/*.tar.gz") == ["x.png", "y.png"]
+
+
+def test_relative_paths_mean_the_working_folder(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(archive)
+    assert ids("tars/0.tar") == ["x.png"]
+    assert ids("list.csv") == ["photos/a.png", "photos/deep/b.png"]
+    assert ids("photos/*.png") == ["a.png"]
+    assert contents("list.csv", "tars/0.tar") == [plain()] * 3
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("nowhere", "no such folder"),
+        ("nowhere.tar", "no such file"),
+        ("nowhere.csv", "no such file"),
+        ("photos/notes.pdf", "neither a folder nor an archive"),
+        ("tars/*.parquet", "no file matches"),
+        ("https://example.org/photos", "list its addresses in a manifest"),
+        ("ftp://example.org/photos", "list its addresses in a manifest"),
+        ("s3://key:secret@bucket/x", "no keys in an address"),
+    ],
+)
+def test_a_wrong_input_is_told(archive: Path, text: str, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(archive)
+    write_file(archive / "photos" / "notes.pdf", b"%PDF")
+    with pytest.raises(UsageError, match=message) as caught:
+        ids(text)
+    assert "secret" not in str(caught.value)
+
+
+def test_a_folder_may_be_named_like_an_archive(tmp_path: Path) -> None:
+    write_file(tmp_path / "photos.tar" / "a.png", plain())
+    assert ids(tmp_path / "photos.tar") == ["a.png"]
