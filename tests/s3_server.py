@@ -44,10 +44,11 @@ class S3Server:
         """The bucket as an address."""
         return f"s3://{self.bucket}"
 
-    def make_bucket(self, name: str) -> str:
-        """Make another bucket; returns its address."""
-        self._send("PUT", name)
-        return f"s3://{name}"
+    def new_bucket(self) -> S3Server:
+        """The same store with another, empty bucket."""
+        bucket = f"test-{secrets.token_hex(6)}"
+        self._send("PUT", bucket)
+        return S3Server(self.endpoint, bucket)
 
     def put(self, key: str, data: bytes) -> str:
         """Write an object under whatever name, also those that PyArrow can't write; returns its address."""
@@ -59,15 +60,21 @@ class S3Server:
         listing = self._send("GET", f"{self.bucket}?list-type=2&max-keys=10000").decode()
         return [part.partition("</Key>")[0] for part in listing.split("<Key>")[1:]]
 
-    def deny(self, bucket: str, prefix: str = "") -> None:
-        """Refuse to give what lies below a prefix of a bucket, and to say anything about it."""
-        resources = [f"arn:aws:s3:::{bucket}/{prefix}*", *([] if prefix else [f"arn:aws:s3:::{bucket}"])]
+    def deny(self, prefix: str = "") -> None:
+        """From now on refuse what concerns objects below a prefix; this object can write nothing to the bucket then."""
+        resources = [f"arn:aws:s3:::{self.bucket}/{prefix}*", *([] if prefix else [f"arn:aws:s3:::{self.bucket}"])]
         statement = {"Effect": "Deny", "Principal": "*", "Action": "s3:*", "Resource": resources}
         policy = {"Version": "2012-10-17", "Statement": [statement]}
-        self._send("PUT", f"{bucket}?policy", json.dumps(policy).encode())
+        self._send("PUT", f"{self.bucket}?policy", json.dumps(policy).encode())
+
+    def allow(self) -> None:
+        """Refuse nothing any more."""
+        self._send("DELETE", f"{self.bucket}?policy")
 
     def _send(self, method: str, path: str, body: bytes | None = None) -> bytes:
-        response = urllib3.request(method, f"{self.endpoint}/{path}", body=body, retries=False)
+        # Moto tells an owner from a stranger by the header; it doesn't check the signature.
+        owner = {"Authorization": "AWS4-HMAC-SHA256 Credential=testing/20260101/us-east-1/s3/aws4_request"}
+        response = urllib3.request(method, f"{self.endpoint}/{path}", body=body, headers=owner, retries=False)
         if response.status >= 300:
             raise RuntimeError(f"{method} {path}: {response.status} {response.data!r}")
         return response.data
@@ -83,8 +90,7 @@ def s3_server() -> Iterator[S3Server]:
         port = process.stdout.readline().decode().strip()
         if not port:
             raise RuntimeError("moto's server did not start")
-        server = S3Server(f"http://127.0.0.1:{port}", f"test-{secrets.token_hex(6)}")
-        server.make_bucket(server.bucket)
+        server = S3Server(f"http://127.0.0.1:{port}", "").new_bucket()
         with patch.dict(os.environ, _environment(server.endpoint)):
             yield server
     finally:

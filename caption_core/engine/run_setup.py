@@ -199,13 +199,12 @@ def describe_plan(setup: RunSetup, inputs: Sequence[str]) -> list[str]:
     plan, settings = setup.record.plan, setup.record.identity.settings
     pending = setup.pending()
     images = sum(len(plan.images_of(shard_id)) for shard_id in pending)
-    sizes = f"{plan.num_bytes:,} bytes" + (f", and {plan.num_unsized:,} of unknown size" if plan.num_unsized else "")
     failed = sum_counts(setup.done.values()).failed
     search = ", ".join(f"{name} {settings[name]}" for name in ("beam_width", "max_tokens", "length_penalty"))
     lines = [
         f"input: {', '.join(inputs)}",
         f"output: {setup.output}",
-        f"images: {plan.num_images:,} ({sizes})",
+        f"images: {plan.num_images:,} ({_sizes(plan)})",
         f"shards: {plan.num_shards:,} of {plan.shard_size:,} images",
         f"done: {len(setup.done):,} shards with {setup.num_done:,} images, {failed:,} of them failed",
         f"to do: {len(pending):,} shards with {images:,} images",
@@ -214,3 +213,9 @@ def describe_plan(setup: RunSetup, inputs: Sequence[str]) -> list[str]:
     if setup.num_renamed:
         lines.append(f"renamed: {setup.num_renamed:,} images, whose names other images have already")
     return lines
+
+
+def _sizes(plan: ShardPlan) -> str:
+    if plan.num_unsized == plan.num_images:
+        return "of unknown size"
+    return f"{plan.num_bytes:,} bytes" + (f", and {plan.num_unsized:,} of unknown size" if plan.num_unsized else "")

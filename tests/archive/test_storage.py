@@ -140,12 +140,13 @@ def test_a_folder_that_may_not_be_written_to_keeps_what_it_has(users_folder: Pat
 
 
 def test_a_store_that_fails_keeps_what_it_has(s3: S3Server) -> None:
-    storage = Storage.at(f"{s3.address}/locked")
+    bucket = s3.new_bucket()
+    storage = Storage.at(f"{bucket.address}/locked")
     storage.write("a", b"first")
-    s3.deny(s3.bucket, "locked/")
+    bucket.deny("locked/")
     with pytest.raises(OSError, match="ACCESS_DENIED"):
         storage.write("a", b"second")
-    s3.deny(s3.bucket, "elsewhere/")
+    bucket.allow()
     assert storage.read("a") == b"first"
 
 
@@ -230,7 +231,7 @@ def test_addresses_that_nothing_can_be_written_to(address: str) -> None:
 
 
 def test_a_bucket_alone_is_a_folder(s3: S3Server) -> None:
-    bucket = Storage.at(s3.make_bucket(f"alone-{uuid4()}") + "/")
+    bucket = Storage.at(s3.new_bucket().address + "/")
     bucket.write("a", b"x")
     assert (bucket.names(), bucket.is_there()) == (["a"], True)
 

@@ -38,12 +38,12 @@ def check_archive_file(location: str) -> None:
     file_system, path = _located(location)
     try:
         kind = file_system.get_file_info(path).type
-    except OSError as error:
-        raise UsageError(f"{location}: can't be looked up: {_cause(error)}") from error
+    except (OSError, UnicodeEncodeError) as error:
+        raise UsageError(f"{location!r}: can't be looked up: {_cause(error)}") from error
     if kind == fs.FileType.NotFound:
         raise UsageError(f"{location}: no such file")
-    if kind == fs.FileType.Directory:
-        raise UsageError(f"{location}: a folder, not a file")
+    if kind != fs.FileType.File:
+        raise UsageError(f"{location}: not a regular file")
 
 
 def file_uri(location: str) -> str:

@@ -81,6 +81,8 @@ class LocationReader:
 
     def _read_object(self, uri: str, max_bytes: int) -> bytes:
         root, key = split_address(uri)
+        if not key or key.endswith("/"):
+            raise ImageError(ErrorKind.BAD_REFERENCE, "the address of a bucket or a folder, not of an object")
         file_system, top = self._store(root)
         try:
             with file_system.open_input_file(path_in(file_system, top, key)) as file:

@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from caption_core.archive.sources.archive_files import open_archive_file
 from caption_core.archive.sources.carry import carried_schema
 from caption_core.archive.sources.column_choice import check_id_column, path_field
 from caption_core.archive.sources.locations import LocationReader
@@ -106,6 +107,8 @@ class Manifest:
                 f"{self.rules.base}: this machine ({os.uname().nodename}) doesn't see the folder of the images in "
                 f"{self.location}; a cluster's machines must share it under the same path"
             )
+        if self.signature:
+            open_archive_file(self.location).close()
         return _ManifestReader(self)
 
     def locations(self) -> Sequence[str]:
@@ -140,8 +143,9 @@ class _ManifestReader:
     def read(self, ref: ImageRef, max_bytes: int) -> SourceImage:
         """See `ImageReader`."""
         locator = Locator.parse(ref.locator)
-        carried = self._carried(locator)
+        carried: Mapping[str, Any] = {}
         try:
+            carried = self._carried(locator)
             return SourceImage(self._read(locator, max_bytes), carried)
         except ImageError as error:
             return SourceImage(error, carried)

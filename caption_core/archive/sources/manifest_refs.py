@@ -18,18 +18,21 @@ from caption_core.archive.sources.file_names import name_to_text
 from caption_core.archive.sources.manifest_locator import MARK, Locator
 from caption_core.archive.sources.manifest_paths import WEB_SCHEMES, PathRules, path_text, without_credentials
 from caption_core.archive.sources.manifest_rows import NO_PATH, RowChunk
+from caption_core.archive.sources.percent_encoding import quote_texts
 from caption_core.archive.sources.text_columns import null_where_empty
-from caption_core.archive.storage import REMOTE_SCHEMES
+from caption_core.archive.storage import REMOTE_SCHEMES, is_remote
 from caption_core.errors import ImageError
 from caption_core.records import ErrorKind
 
 _TEXT = pa.large_string()
 
-# Plain paths and addresses: those whose URI is a matter of putting a prefix before them. They hold neither what URIs
-# write with percent signs nor what JSON writes with backslashes; no component begins with a dot.
-_COMPONENT = "[A-Za-z0-9_~-][A-Za-z0-9._~-]*"
+# Plain paths and addresses, as bytes: those whose URI is a matter of percent signs and of a prefix. They hold nothing
+# that JSON or the text of a file's name writes with backslashes, no component of a path begins with a dot, and no
+# address names a user. Nearly all manifests consist of them.
+_CHARACTER = r'[^\x00-\x1f\x7f"\\]'
+_COMPONENT = r'[^\x00-\x20\x7f"\\/:.!][^\x00-\x1f\x7f"\\/:]*'
 _RELATIVE = f"{_COMPONENT}(?:/{_COMPONENT})*"
-_ADDRESS = rf"(?:{'|'.join([*WEB_SCHEMES, *REMOTE_SCHEMES])})://[A-Za-z0-9._-]+(?::[0-9]+)?/[!#-\[\]-~]*"
+_ADDRESS = rf"(?:{'|'.join([*WEB_SCHEMES, *REMOTE_SCHEMES])})://[A-Za-z0-9._-]+(?::[0-9]+)?/{_CHARACTER}*"
 _PLAIN = f"^(?:{_ADDRESS}|/?{_RELATIVE})$"
 _PLAIN_IN_CLOSED = f"^{_RELATIVE}$"
 
@@ -55,7 +58,7 @@ class RefMaker:
     def refs(self, chunk: RowChunk) -> pa.RecordBatch:
         """One reference a row."""
         plain = _plain(chunk.paths, is_closed=self.rules.is_closed)
-        columns = self._plain_columns(chunk, plain)
+        columns = self._plain_columns(chunk, _texts(chunk.paths, plain))
         if not plain.all():
             columns = self._with_others(columns, chunk, np.flatnonzero(~plain))
         ids, uris, locators = columns
@@ -64,12 +67,8 @@ class RefMaker:
         sizes, sources = np.full(len(plain), -1, np.int64), np.zeros(len(plain), np.int32)
         return pa.RecordBatch.from_arrays([ids, uris, pa.array(sizes), locators, pa.array(sources)], schema=REF_SCHEMA)
 
-    def _plain_columns(self, chunk: RowChunk, plain: NDArray[np.bool_]) -> list[pa.Array]:
+    def _plain_columns(self, chunk: RowChunk, texts: pa.Array) -> list[pa.Array]:
         """Ids, URIs and locators; of no use where a row isn't plain."""
-        paths = chunk.paths
-        if not plain.all():
-            paths = pc.if_else(pa.array(plain), paths, pa.scalar(b"", pa.large_binary()))
-        texts = paths.cast(_TEXT)
         return [texts, self._plain_uris(texts), self._plain_locators(chunk, texts)]
 
     def _plain_uris(self, texts: pa.Array) -> pa.Array:
@@ -77,9 +76,13 @@ class RefMaker:
         is_address = pc.match_substring(texts, "://")
         if pc.all(is_address).as_py():
             return texts
+        is_absolute = pc.starts_with(texts, "/")
         base = _text(self.rules.base_uri.removesuffix("/") + "/")
-        prefixes = pc.if_else(pc.starts_with(texts, "/"), _text("file://"), base)
-        return _join(pc.if_else(is_address, _text(""), prefixes), texts)
+        prefixes = pc.if_else(is_address, _text(""), pc.if_else(is_absolute, _text("file://"), base))
+        # Addresses and keys stay as they are written.
+        is_file = is_absolute if is_remote(self.rules.base) else pc.invert(is_address)
+        quoted = quote_texts(pc.if_else(is_file, texts, _text("")))
+        return _join(prefixes, pc.if_else(is_file, quoted, texts))
 
     def _plain_locators(self, chunk: RowChunk, texts: pa.Array) -> pa.Array:
         if self.keep_rows:
@@ -130,7 +133,27 @@ class RefMaker:
 def _plain(paths: pa.Array, *, is_closed: bool) -> NDArray[np.bool_]:
     matches = pc.match_substring_regex(paths, _PLAIN_IN_CLOSED if is_closed else _PLAIN)
     plain: NDArray[np.bool_] = pc.fill_null(matches, False).to_numpy(zero_copy_only=False)
+    try:
+        _texts(paths, plain)
+    except pa.ArrowInvalid:
+        values = zip(plain, paths.to_pylist(), strict=True)
+        return np.array([matched and _is_utf8(path) for matched, path in values], bool)
     return plain
+
+
+def _texts(paths: pa.Array, plain: NDArray[np.bool_]) -> pa.Array:
+    """The plain paths as text, and nothing in place of the others."""
+    if not plain.all():
+        paths = pc.if_else(pa.array(plain), paths, pa.scalar(b"", pa.large_binary()))
+    return paths.cast(_TEXT)
+
+
+def _is_utf8(path: bytes) -> bool:
+    try:
+        path.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _text(value: str) -> pa.Scalar:

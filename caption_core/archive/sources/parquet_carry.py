@@ -10,6 +10,7 @@ import pyarrow as pa
 from caption_core.archive.sources.parquet_cursor import ParquetCursor
 from caption_core.archive.sources.text_columns import bytes_to_text, is_text, plain_column
 from caption_core.errors import ImageError
+from caption_core.records import ErrorKind
 
 _LARGEST_BATCH = 1024
 
@@ -33,13 +34,20 @@ class CarriedColumns:
             self._cursor.announce(rows)
 
     def values(self, row: int) -> Mapping[str, Any]:
-        """A row's values by their names in the output; none where they can't be read."""
+        """A row's values by their names in the output; none where they are damaged.
+
+        Raises:
+            ImageError: NOT_FOUND, UNREADABLE or DOWNLOAD_FAILED. The row must fail, or else nobody would try again to
+                get its values.
+        """
         if not self._carry:
             return {}
         try:
             batch = self._cursor.take(row)
-        except ImageError:
-            return {}
+        except ImageError as error:
+            if error.kind is ErrorKind.CORRUPT:
+                return {}
+            raise
         return {name: _value(plain_column(batch.column(column))) for column, name in self._carry}
 
     def close(self) -> None:

@@ -116,7 +116,7 @@ class ParquetCursor:
         group, first = self._opened().locate(row)
         damage = self._damage.get(group)
         if damage is not None and row >= damage.row:
-            raise damage.error
+            raise _another(damage.error)
         try:
             return self._forward(row, group, first)
         except DECODING_ERRORS as error:
@@ -157,12 +157,12 @@ class ParquetCursor:
 
     def _opened(self) -> _OpenFile:
         if self._no_file is not None:
-            raise self._no_file
+            raise _another(self._no_file)
         if self._file is None:
             try:
                 self._file = _open(self._location, self._signature)
             except ImageError as error:
-                self._no_file = error
+                self._no_file = _another(error)
                 raise
         return self._file
 
@@ -243,6 +243,11 @@ def _open(location: str, signature: str) -> _OpenFile:
         raise
     except (CapstanError, *DECODING_ERRORS) as error:
         raise _failure(error.__cause__ or error, location) from error
+
+
+def _another(error: ImageError) -> ImageError:
+    # One that is raised again and again gathers tracebacks, and with them all that the threads held.
+    return ImageError(error.kind, str(error))
 
 
 def _failure(error: BaseException, location: str) -> ImageError:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -167,8 +168,9 @@ class _ParquetReader:
     def read(self, ref: ImageRef, max_bytes: int) -> SourceImage:
         """See `ImageReader`."""
         row = int(ref.locator)
-        carried = self._carried.values(row)
+        carried: Mapping[str, Any] = {}
         try:
+            carried = self._carried.values(row)
             return SourceImage(self._read(row, max_bytes), carried)
         except ImageError as error:
             return SourceImage(error, carried)

@@ -65,10 +65,14 @@ class BlockAccess:
 
     def read_at(self, num_bytes: int, offset: int) -> bytes:
         """See `RandomAccess`."""
+        start = offset - self._index * self._block_bytes
+        if self._index >= 0 and 0 <= start <= len(self._block) - num_bytes:
+            return self._block[start : start + num_bytes]
         return read_blocks(self._block_at, self._block_bytes, num_bytes, offset)
 
     def close(self) -> None:
         """See `RandomAccess`."""
+        self._index, self._block = -1, b""
         self._inner.close()
 
     def _block_at(self, index: int) -> bytes:

@@ -117,7 +117,7 @@ class RemoteFolder:
             found = _listed(file_system, f"{top}/{prefix}".rstrip("/"))
         except (OSError, ValueError) as error:
             raise self._unlistable(error) from error
-        for name in sorted(found, key=os.fsencode):
+        for name in sorted(found):  # text sorts as its UTF-8 does
             if not any(part.startswith(".") for part in name.split("/")):
                 yield f"{prefix}{name[:-1]}" if name.endswith("/") else _File(f"{prefix}{name}", found[name])
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -14,13 +14,14 @@ from caption_core.archive.sources.file_names import name_to_text
 from caption_core.archive.sources.gzip_access import GZIP_MAGIC, GzipAccess
 from caption_core.archive.sources.options import InputOptions
 from caption_core.archive.sources.random_access import BlockAccess, RandomAccess, StoredAccess
-from caption_core.archive.sources.source import ImageReader, SourceImage
+from caption_core.archive.sources.source import ImageReader
 from caption_core.archive.sources.tar_headers import BLOCK_BYTES, is_tar_start
-from caption_core.archive.sources.tar_listing import key_of, list_tar
-from caption_core.archive.sources.tar_places import Span, TarPlace
+from caption_core.archive.sources.tar_listing import list_tar
+from caption_core.archive.sources.tar_reader import TarReader
 from caption_core.archive.storage import is_remote
-from caption_core.errors import CapstanError, ImageError, UsageError
-from caption_core.records import ErrorKind, ImageRef
+from caption_core.archive.store_errors import cause_of
+from caption_core.errors import CapstanError, UsageError
+from caption_core.records import ImageRef
 
 TAR_EXTENSIONS = (".tar", ".tar.gz", ".tgz")
 
@@ -29,9 +30,6 @@ _CARRIED = pa.schema([("key", pa.string()), ("json", pa.string()), ("txt", pa.st
 # A request to an object store costs as much as some MB of transfer; a local read costs next to nothing.
 _REMOTE_BLOCK_BYTES = 4 << 20
 _LOCAL_BLOCK_BYTES = 1 << 14
-# Spans with less than this between them are read at once: the headers between an image and its siblings.
-_GAP_BYTES = 8 << 10
-
 _OTHER_MAGICS = {b"BZh": "bzip2", b"\xfd7zXZ\0": "xz", b"\x28\xb5\x2f\xfd": "zstd", b"PK\x03\x04": "zip"}
 
 
@@ -90,7 +88,8 @@ class TarSource:
 
     def open_reader(self) -> ImageReader:
         """See `ImageSource`."""
-        return _TarReader(_open(self.location, gzipped=self.gzipped, forwards=False), self.location)
+        content = _open(self.location, gzipped=self.gzipped, forwards=False)
+        return TarReader(content, forwards=self.gzipped, remote=is_remote(self.location))
 
     def locations(self) -> Sequence[str]:
         """See `ImageSource`."""
@@ -108,83 +107,6 @@ class TarSource:
             raise _not_listed(self.location, error) from error
         except CapstanError as error:
             raise UsageError(str(error)) from error
-
-
-class _TarReader:
-    """Reads members where their references say they are; holds no more than a compressed tar's decompressor."""
-
-    def __init__(self, content: RandomAccess, location: str) -> None:
-        self._content = content
-        self._io_error = ErrorKind.DOWNLOAD_FAILED if is_remote(location) else ErrorKind.UNREADABLE
-
-    def begin(self, refs: Sequence[ImageRef]) -> None:
-        """See `ImageReader`; nothing to prepare."""
-
-    def read(self, ref: ImageRef, max_bytes: int) -> SourceImage:
-        """See `ImageReader`."""
-        place = TarPlace.from_locator(ref.locator)
-        error = place.error or _size_error(place.image, max_bytes)
-        spans = {"image": None if error else place.image, "json": place.json, "txt": place.txt}
-        try:
-            data = _read_spans(self._content, {name: span for name, span in spans.items() if span is not None})
-        except OSError as failure:
-            # Without its siblings too an image is a failed row: a retry may get them all.
-            return SourceImage(ImageError(self._io_error, _cause(failure)), {"key": key_of(ref.uri)})
-        if place.image is not None and error is None and len(data["image"]) < place.image.num_bytes:
-            error = ImageError(ErrorKind.CORRUPT, self._content.damage or "the archive ends in it")
-        return SourceImage(error or data["image"], _carried(ref, place, data))
-
-    def close(self) -> None:
-        """See `ImageReader`."""
-        self._content.close()
-
-
-def _carried(ref: ImageRef, place: TarPlace, data: Mapping[str, bytes]) -> dict[str, str | None]:
-    texts = {"json": _text(place.json, data.get("json")), "txt": _text(place.txt, data.get("txt"))}
-    return {"key": key_of(ref.uri), **texts}
-
-
-def _text(span: Span | None, data: bytes | None) -> str | None:
-    if span is None or data is None or len(data) < span.num_bytes:
-        return None
-    return data.decode("utf-8", errors="replace")
-
-
-def _size_error(span: Span | None, max_bytes: int) -> ImageError | None:
-    if span is None or not span.num_bytes:
-        return ImageError(ErrorKind.EMPTY, "zero bytes")
-    if span.num_bytes > max_bytes:
-        return ImageError(ErrorKind.TOO_MANY_BYTES, f"{span.num_bytes:,} bytes, more than the {max_bytes:,} allowed")
-    return None
-
-
-def _read_spans(content: RandomAccess, spans: Mapping[str, Span]) -> dict[str, bytes]:
-    """Read several spans, those that lie close together at once; one that goes beyond the content's end is short."""
-    found: dict[str, bytes] = {}
-    for group in _neighbours(spans):
-        found |= _read_group(content, group)
-    return found
-
-
-def _neighbours(spans: Mapping[str, Span]) -> Iterator[dict[str, Span]]:
-    group: dict[str, Span] = {}
-    end = 0
-    for name, span in sorted(spans.items(), key=lambda item: item[1].offset):
-        if group and span.offset - end > _GAP_BYTES:
-            yield group
-            group = {}
-        group[name] = span
-        end = span.end
-    if group:
-        yield group
-
-
-def _read_group(content: RandomAccess, spans: Mapping[str, Span]) -> dict[str, bytes]:
-    start = min(span.offset for span in spans.values())
-    data = content.read_at(max(span.end for span in spans.values()) - start, start)
-    if len(spans) == 1:
-        return dict.fromkeys(spans, data)
-    return {name: data[span.offset - start : span.end - start] for name, span in spans.items()}
 
 
 def _open(location: str, *, gzipped: bool, forwards: bool) -> RandomAccess:
@@ -213,8 +135,4 @@ def _appearance(start: bytes) -> str:
 
 
 def _not_listed(location: str, error: OSError) -> UsageError:
-    return UsageError(f"{location}: can't be listed: {_cause(error)}")
-
-
-def _cause(error: OSError) -> str:
-    return error.strerror or (str(error).strip() or type(error).__name__).splitlines()[0]
+    return UsageError(f"{location}: can't be listed: {cause_of(error)}")

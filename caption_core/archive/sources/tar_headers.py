@@ -107,8 +107,11 @@ def walk_members(content: RandomAccess) -> Iterator[Member | Damage]:
     """
     position, member = 0, None
     try:
-        while (position := _after_zeros(content, position)) >= 0:
-            member, position = _read_member(content, position)
+        while True:
+            position, block = _next_block(content, position)
+            if not block:
+                break
+            member, position = _read_member(content, position, block)
             yield member
     except _HeaderError as error:
         yield error.damage if content.damage is None else Damage(error.damage.offset, content.damage)
@@ -135,22 +138,24 @@ def _ending(content: RandomAccess, last: Member | None) -> Iterator[Damage]:
         yield Damage(last.offset + last.num_bytes if last else 0, content.damage)
 
 
-def _after_zeros(content: RandomAccess, position: int) -> int:
-    """Where the next block stands that isn't all zeros; -1 at the end."""
-    if content.read_at(1, position).strip(b"\0"):
-        return position
+def _next_block(content: RandomAccess, position: int) -> tuple[int, bytes]:
+    """Offset and bytes of the next block that isn't all zeros; no bytes at the end."""
+    block = content.read_at(BLOCK_BYTES, position)
+    if not block or block[0]:
+        return position, block
     while piece := content.read_at(_ZEROS_BYTES, position):
         zeros = len(piece) - len(piece.lstrip(b"\0"))
         if zeros < len(piece):
-            return position + zeros // BLOCK_BYTES * BLOCK_BYTES
+            position += zeros // BLOCK_BYTES * BLOCK_BYTES
+            return position, content.read_at(BLOCK_BYTES, position)
         position += len(piece)
-    return -1
+    return position, b""
 
 
-def _read_member(content: RandomAccess, start: int) -> tuple[Member, int]:
-    """The member whose headers begin at an offset, and where its data ends."""
-    extensions, position = _Extensions(), start
-    header = _parse(content.read_at(BLOCK_BYTES, position), position)
+def _read_member(content: RandomAccess, position: int, block: bytes) -> tuple[Member, int]:
+    """The member whose headers begin at an offset with this block, and where its data ends."""
+    extensions = _Extensions()
+    header = _parse(block, position)
     while header.kind in _EXTENSIONS:
         _extend(extensions, header, content, position)
         position += BLOCK_BYTES + _padded(header.num_bytes)

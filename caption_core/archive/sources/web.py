@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import random
+import re
 import ssl
 import time
 import zlib
@@ -37,8 +38,11 @@ _HEADERS = {
     "Accept-Encoding": "identity",  # images don't get smaller, and what was sent is what the byte cap is about
 }
 
+_PHRASES = {int(status): status.phrase for status in HTTPStatus}
+_WHOLE_ANSWERS = frozenset((200, 203))  # 202 is a promise, and a part (206) that nobody asked for is no image
 _REDIRECTS = frozenset((301, 302, 303, 307, 308))
 _KINDS_BY_STATUS = {
+    204: ErrorKind.EMPTY,
     401: ErrorKind.UNREADABLE,
     403: ErrorKind.UNREADABLE,
     404: ErrorKind.NOT_FOUND,
@@ -49,6 +53,8 @@ _PASSING = frozenset((408, 425, 429))  # and all from 500 on
 _FIRST_PAUSE_S = 0.5
 _LONGEST_PAUSE_S = 30.0
 _LONGEST_ASKED_PAUSE_S = 60.0
+
+_NO_HOST = re.compile(r"[\s\x00-\x1f\x7f]")  # older releases of urllib3 let these through
 
 _PIECE_BYTES = 1 << 16
 # An answer that isn't wanted is read up to here, so that its connection can be kept; beyond, a new one is cheaper.
@@ -132,7 +138,7 @@ class WebReader:
             raise self._failure(error) from error
 
     def _image(self, response: BaseHTTPResponse, max_bytes: int) -> bytes:
-        if not 200 <= response.status < 300:
+        if response.status not in _WHOLE_ANSWERS:
             self._read_away(response)
             raise _status_error(response)
         announced = response.length_remaining or 0
@@ -183,7 +189,7 @@ def _parsed(url: str) -> Url:
         parsed = parse_url(url)
     except LocationValueError as error:
         raise ImageError(ErrorKind.BAD_REFERENCE, "an address that can't be understood") from error
-    if parsed.scheme not in ("http", "https") or not parsed.host:
+    if parsed.scheme not in ("http", "https") or not parsed.host or _NO_HOST.search(parsed.host):
         raise ImageError(ErrorKind.BAD_REFERENCE, "not an address of the web")
     if parsed.auth is not None:
         raise ImageError(ErrorKind.REFUSED, "a name or a password in the address")
@@ -212,8 +218,7 @@ def _status_error(response: BaseHTTPResponse) -> ImageError | TryError:
 
 def _status(status: int) -> str:
     # The server's own phrase is its text, not ours.
-    phrase = HTTPStatus(status).phrase if status in HTTPStatus._value2member_map_ else ""
-    return f"HTTP status {status} {phrase}".rstrip()
+    return f"HTTP status {status} {_PHRASES.get(status, '')}".rstrip()
 
 
 def _retry_after_s(response: BaseHTTPResponse) -> float:

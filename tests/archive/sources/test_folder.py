@@ -266,3 +266,36 @@ def test_a_machine_without_the_folder_is_told_apart(tmp_path: Path) -> None:
     FolderSource.at(tmp_path).open_reader().close()
     with pytest.raises(CapstanError, match="doesn't see the input folder"):
         FolderSource(tmp_path / "nowhere").open_reader()
+
+
+def matching(folder: Path, pattern: str) -> list[str]:
+    return [ref.image_id for ref in refs_of(FolderSource.at(folder, pattern=pattern))]
+
+
+def test_a_pattern_narrows_what_is_listed(tmp_path: Path) -> None:
+    for name in ["a.jpg", "2019-05/b.JPG", "2019-05/b.txt", "2019-05/x/c.jpg", "2020/d.jpg", "2019-05/.h/e.jpg"]:
+        write_file(tmp_path / name, b"x")
+    assert matching(tmp_path, "2019-*/**") == ["2019-05/b.JPG", "2019-05/x/c.jpg"]
+    assert matching(tmp_path, "**/*.jpg") == ["2019-05/x/c.jpg", "2020/d.jpg", "a.jpg"]
+    assert matching(tmp_path, "*.txt") == []
+    assert matching(tmp_path, "2019-05/.h/*") == []
+
+
+def test_folders_that_no_pattern_leads_to_are_not_entered(users_folder: Path) -> None:
+    write_file(users_folder / "forbidden" / "a.jpg", b"x").parent.chmod(0)
+    write_file(users_folder / "open" / "b.jpg", b"x")
+    assert matching(users_folder, "op*/*") == ["open/b.jpg"]
+    with pytest.raises(UsageError, match="can't be listed"):
+        matching(users_folder, "**")
+    (users_folder / "forbidden").chmod(0o700)
+
+
+def test_a_pattern_sees_names_that_are_not_utf8(tmp_path: Path) -> None:
+    write_file(Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.jpg")), b"x")
+    write_file(tmp_path / "caf\u00e9.jpg", b"x")
+    assert matching(tmp_path, "caf?.jpg") == ["caf\u00e9.jpg", r"caf\xe9.jpg"]
+
+
+def test_a_pattern_that_is_none_is_wrong_usage(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="not a pattern"):
+        FolderSource.at(tmp_path, pattern="*/..")

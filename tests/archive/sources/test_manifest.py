@@ -284,6 +284,22 @@ def test_a_machine_without_the_folder_of_the_images_says_so(photos: Path) -> Non
     far.open_reader().close()
 
 
+def test_rows_whose_carried_values_can_not_be_had_fail(photos: Path) -> None:
+    path = manifest_of(".parquet", photos / "lists/list.parquet", [{"path": "a.jpg", "n": 1}])
+    source = source_of(path, carry=(("n", "n"),))
+    reader, (ref,) = source.open_reader(), listed(source)
+    path.rename(photos / "moved.parquet")
+    assert shown([reader.read(ref, CAP)]) == ["not_found"]
+    with pytest.raises(CapstanError, match=r"list\.parquet"):
+        source.open_reader()
+    manifest_of(".parquet", path, [{"path": "a.jpg", "n": 2}, {"path": "a.jpg", "n": 2}])
+    reader.begin([ref])
+    assert shown([reader.read(ref, CAP)]) == ["unreadable"]
+    (photos / "moved.parquet").replace(path)
+    reader.begin([ref])
+    assert shown([reader.read(ref, CAP)]) == [b"lists/a.jpg"]
+
+
 def test_addresses_of_the_web_are_under_its_rules(photos: Path) -> None:
     path = write_file(photos / "list.txt", b"http://127.0.0.1:9/a.jpg\n")
     assert shown(read_all(source_of(path))) == ["refused"]

@@ -182,7 +182,9 @@ SCHEMES = st.sampled_from(
 PATHS = st.builds(lambda scheme, pieces: (scheme + "".join(pieces)).encode(), SCHEMES, st.lists(PIECES, max_size=5))
 
 
-PLAIN_PATHS = st.sampled_from([b"a", b"b/c.jpg", b"/d", b"/e/f", b"http://h/i", b"s3://j:80/k@l", b"m~/_n-o..p"])
+PLAIN_PATHS = st.sampled_from(
+    ["é f/ñ%.jpg".encode(), b"g\xe9", b"a", b"b/c.jpg", b"/d", b"/e/f", b"http://h/i", b"s3://j:80/k@l", b"m~/_n-o..p"]
+)
 
 
 @settings(max_examples=150, deadline=None)
@@ -206,11 +208,15 @@ def test_both_ways_give_the_same(paths: list[bytes | None], rules: str, any_byte
 
 
 def test_ordinary_paths_and_addresses_go_the_fast_way(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(RefMaker, "_ref", None)
+    monkeypatch.setattr(RefMaker, "_ref", None)  # the slow way
     paths = [
         b"photos/2021/IMG_0001.JPG",
         b"/mnt/photos/a-b~c.jpg",
         b"https://example.org:8080/a.jpg?w=1&h=%202#top",
         b"s3://my-bucket.eu/a/@b/c:d.jpg",
+        "my photos/ñandú (1) 100%.jpg".encode(),
+        "https://example.org/ñandú 1.jpg".encode(),
     ]
-    assert [ref.image_id for ref in refs_of(maker(), chunk_of(paths))] == [path.decode() for path in paths]
+    refs = refs_of(maker(), chunk_of(paths))
+    assert [ref.image_id for ref in refs] == [path.decode() for path in paths]
+    assert refs[4].uri == "file:///lists/my%20photos/my%20photos/%C3%B1and%C3%BA%20%281%29%20100%25.jpg"

@@ -15,6 +15,7 @@ import pytest
 from caption_core.archive.sources.carry import carried_schema
 from caption_core.archive.sources.parquet_carry import CarriedColumns
 from caption_core.archive.sources.parquet_file import read_layout
+from caption_core.errors import ImageError
 
 NOON = datetime.datetime(2024, 5, 6, 12, 0, 0, 123_456)
 
@@ -90,10 +91,11 @@ def test_text_that_is_not_utf8_is_written_out(tmp_path: Path) -> None:
     assert values == {"its_t": [r"caf\xe9"]}
 
 
-def test_what_can_not_be_read_is_left_out(tmp_path: Path) -> None:
+def test_values_of_a_file_that_is_gone_are_not_taken_for_missing(tmp_path: Path) -> None:
     reader = CarriedColumns(str(tmp_path / "nowhere.parquet"), "", [("a", "b")])
     reader.announce([0])
-    assert reader.values(0) == {}
+    with pytest.raises(ImageError, match="not there any more"):
+        reader.values(0)
 
 
 def test_nothing_is_opened_where_nothing_is_carried(tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ def write_rows(path: Path, group_sizes: Sequence[int], **options: object) -> Pat
     """Values and their row numbers in row groups of these sizes, in pages of about four rows."""
     first = 0
     schema = pa.schema([("value", pa.binary()), ("row", pa.int64())])
-    pages = {"data_page_size": 2000, "write_batch_size": 2, "use_dictionary": False}
+    pages = {"data_page_size": 2000, "write_batch_size": 2, "use_dictionary": False, "write_statistics": False}
     with pq.ParquetWriter(path, schema, **(pages | options)) as writer:
         for size in group_sizes:
             rows = range(first, first + size)
@@ -213,6 +213,17 @@ def test_a_file_that_is_gone_is_not_found(tmp_path: Path) -> None:
     assert [kind_of(cursor, row) for row in range(10)] == [ErrorKind.NOT_FOUND] * 10
 
 
+def test_errors_of_many_rows_are_not_one_error(tmp_path: Path) -> None:
+    path = write_rows(tmp_path / "rows.parquet", [10], write_page_checksum=True)
+    damage(path, 0, 0.1)
+    damaged = open_cursor(path)
+    gone = ParquetCursor(str(tmp_path / "nowhere.parquet"), "", ["value"])
+    for cursor in (damaged, gone):
+        errors = [failure(cursor, row) for row in (9, 9, 9)]
+        assert None not in errors
+        assert len({id(error) for error in errors}) == 3
+
+
 def test_a_file_that_changed_is_not_read(tmp_path: Path) -> None:
     path = write_rows(tmp_path / "rows.parquet", [10])
     cursor = open_cursor(path)
@@ -248,12 +259,16 @@ def test_a_closed_cursor_opens_again(tmp_path: Path) -> None:
     assert failure(cursor, 6) is None
 
 
-def test_a_store_that_refuses_is_not_taken_for_damage(tmp_path: Path, s3: S3Server) -> None:
-    address = s3.put("rows.parquet", write_rows(tmp_path / "rows.parquet", [20, 20]).read_bytes())
-    cursor = ParquetCursor(address, read_layout(address).signature, ["value", "row"], 4)
+def test_a_store_that_refuses_for_a_while_is_not_taken_for_damage(tmp_path: Path, s3: S3Server) -> None:
+    bucket = s3.new_bucket()
+    address = bucket.put("rows.parquet", write_rows(tmp_path / "rows.parquet", [20, 20]).read_bytes())
+    cursor = ParquetCursor(address, read_layout(address).signature, ["value", "row"], largest_batch=4)
     assert failure(cursor, 0) is None
-    s3.deny(s3.bucket)
+    bucket.deny()
     error = failure(cursor, 30)
     assert error is not None
     assert error.kind is ErrorKind.UNREADABLE
     assert str(error).startswith("the Parquet file can't be read: access denied")
+    bucket.allow()
+    cursor.announce(range(20, 40))
+    assert [failure(cursor, row) for row in range(20, 40)] == [None] * 20

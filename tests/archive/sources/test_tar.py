@@ -20,9 +20,10 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pyarrow.fs import FileSystem
 
 from caption_core.archive.refs import REF_SCHEMA, batch_to_refs
-from caption_core.archive.sources import gzip_access, tar_listing
+from caption_core.archive.sources import gzip_access, tar_listing, tar_reader
 from caption_core.archive.sources.file_names import name_to_text
 from caption_core.archive.sources.folder import IMAGE_EXTENSIONS
 from caption_core.archive.sources.options import InputOptions
@@ -31,6 +32,7 @@ from caption_core.archive.sources.tar import TarSource
 from caption_core.errors import CapstanError, ImageError, UsageError
 from caption_core.records import ErrorKind, ImageRef
 from tests.builders import plain, write_file
+from tests.s3_server import S3Server
 from tests.tar_builders import BLOCK, Entry, header, octal, pack, padded
 
 CAP = 1 << 20
@@ -169,6 +171,35 @@ def test_many_threads_read_together(tmp_path: Path, compress: bool, monkeypatch:
     assert len(images) == 200
     for ref, image in zip(refs, images, strict=True):
         assert_agrees(image, content[ref.image_id])
+
+
+@pytest.mark.parametrize("far_first", [False, True])
+def test_siblings_far_from_their_images_are_decompressed_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, far_first: bool
+) -> None:
+    monkeypatch.setattr(gzip_access, "_BLOCK_BYTES", 1 << 10)
+    monkeypatch.setattr(tar_reader, "_NEAR_BYTES", 1 << 12)
+    advances: list[int] = []
+    advance = gzip_access.GzipAccess._advance
+
+    def counted(access: gzip_access.GzipAccess) -> None:
+        advances.append(access._next)
+        advance(access)
+
+    images = [Entry(b"%03d.jpg" % index, random.Random(index).randbytes(2000)) for index in range(100)]
+    texts = [Entry(b"%03d.txt" % index, b"text %d" % index) for index in range(100)]
+    source = source_of(tmp_path, pack([*texts, *images] if far_first else [*images, *texts], compress=True))
+    refs, expected = refs_of(source), expected_images([*images, *texts])
+    monkeypatch.setattr(gzip_access.GzipAccess, "_advance", counted)
+    reader = source.open_reader()
+    for start in range(0, 100, 25):
+        shard = slice(start, start + 25)
+        reader.begin(refs[shard])
+        for ref, wanted in zip(refs[shard], expected[shard], strict=True):
+            assert_agrees(reader.read(ref, CAP), wanted)
+    reader.close()
+    num_blocks = max(advances) + 1
+    assert len(advances) <= 3 * num_blocks + 4 * 2 * gzip_access._FIRST_SPACING
 
 
 def test_the_uri_names_archive_and_member(tmp_path: Path) -> None:
@@ -481,6 +512,37 @@ def test_a_tar_that_went_away(tmp_path: Path) -> None:
         refs_of(source)
     with pytest.raises(CapstanError, match=r"photos\.tar"):
         source.open_reader()
+
+
+@pytest.mark.parametrize("compress", [False, True])
+def test_a_tar_in_an_object_store(s3: S3Server, compress: bool) -> None:
+    entries = [Entry(b"a.txt", b"text"), Entry(b"b #1.jpg", b"2" * 5000), Entry(b"a.jpg", b"1")]
+    address = s3.put(f"{compress}/my photos.tar", pack(entries, compress=compress))
+    source = TarSource.at(address, InputOptions())
+    refs = refs_of(source)
+    assert [(ref.image_id, ref.uri) for ref in refs] == [
+        ("b #1.jpg", f"{address}#b%20%231.jpg"),
+        ("a.jpg", f"{address}#a.jpg"),
+    ]
+    for image, wanted in zip(read_all(pickle.loads(pickle.dumps(source)), refs), expected_images(entries), strict=True):
+        assert_agrees(image, wanted)
+
+
+def test_an_object_that_was_written_again_shorter(s3: S3Server) -> None:
+    address = s3.put("cut.tar", SOUND)
+    source = TarSource.at(address, InputOptions())
+    refs, reader = refs_of(source), source.open_reader()
+    file_system, path = FileSystem.from_uri(address)
+    with file_system.open_output_stream(path) as file:
+        file.write(SOUND[: 2 * BLOCK])
+    assert kind_of(reader.read(refs[-1], CAP)) is ErrorKind.DOWNLOAD_FAILED
+    reader.close()
+    assert str(read_all(source, refs)[-1].data) == "the archive ends in it"
+
+
+def test_a_missing_object_is_wrong_usage(s3: S3Server) -> None:
+    with pytest.raises(UsageError, match="no such file"):
+        TarSource.at(f"{s3.address}/nowhere.tar", InputOptions())
 
 
 def test_it_reads_from_its_file_alone(tmp_path: Path) -> None:

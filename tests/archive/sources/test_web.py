@@ -140,6 +140,8 @@ def test_nothing_but_an_empty_body(server: WebServer) -> None:
         (404, ErrorKind.NOT_FOUND),
         (410, ErrorKind.NOT_FOUND),
         (400, ErrorKind.DOWNLOAD_FAILED),
+        (202, ErrorKind.DOWNLOAD_FAILED),
+        (206, ErrorKind.DOWNLOAD_FAILED),
         (304, ErrorKind.DOWNLOAD_FAILED),
         (451, ErrorKind.DOWNLOAD_FAILED),
     ],
