@@ -81,7 +81,7 @@ def _write_tar(path: Path, named: Iterator[tuple[str, bytes]]) -> None:
             member = tarfile.TarInfo(name)
             member.size = len(data)
             archive.addfile(member, io.BytesIO(data))
-            archive.members.clear()  # or it would keep every one of them
+            archive.members = []  # type: ignore[attr-defined]  # or it would keep every one of them
 
 
 def _write_parquet(path: Path, named: Iterator[tuple[str, bytes]], rows_a_group: int = 2000) -> None:

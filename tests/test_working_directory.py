@@ -28,7 +28,7 @@ def test_it_is_small(package: Path) -> None:
 def test_it_holds_the_jobs_and_the_code(package: Path) -> None:
     names = set(zipfile.ZipFile(package).namelist())
     assert {"jobs/caption_batch.py", "caption_core/__init__.py", "compression/__init__.py"} <= names
-    assert "caption_core/assets/photographs/cat.jpg" in names
+    assert "caption_core/assets/photographs/dog.jpg" in names
 
 
 def test_it_leaves_out_what_no_job_needs(package: Path) -> None:

@@ -62,5 +62,5 @@ def _located(location: str) -> tuple[fs.FileSystem, str]:
     return fs.LocalFileSystem(), str(Path(location).absolute())
 
 
-def _cause(error: OSError) -> str:
-    return error.strerror or str(error).splitlines()[0]
+def _cause(error: OSError | UnicodeEncodeError) -> str:
+    return getattr(error, "strerror", None) or str(error).splitlines()[0]

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pyarrow as pa
 
 from caption_core.archive.sources.column_choice import the_field
+from caption_core.archive.sources.options import InputOptions
 from caption_core.archive.sources.text_columns import plain_type
 from caption_core.errors import UsageError
 from caption_core.records import OUTPUT_SCHEMA
+
+
+def with_columns_that_are_there(options: InputOptions, columns: pa.Schema) -> InputOptions:
+    """The same options, without carried columns that an input lacks, where it may lack them."""
+    if not options.carry_where_there:
+        return options
+    return replace(options, carry=tuple(pair for pair in options.carry if pair[0] in columns.names))
 
 
 def carried_schema(location: str, columns: pa.Schema, carry: Sequence[tuple[str, str]]) -> pa.Schema:

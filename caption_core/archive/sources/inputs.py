@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from caption_core.archive.sources.archive_files import check_archive_file, file_name
@@ -30,8 +31,14 @@ def open_inputs(inputs: Sequence[str], options: InputOptions) -> CombinedSource:
     Raises:
         UsageError: one is missing, of no known kind, or can't be read with these options.
     """
-    named = [pair for text in inputs for pair in _open(text, options)]
-    return CombinedSource(tuple(zip(_unique([name for name, _ in named]), (s for _, s in named), strict=True)))
+    may_lack = replace(options, carry_where_there=len(inputs) > 1)
+    named = [pair for text in inputs for pair in _open(text, may_lack)]
+    source = CombinedSource(tuple(zip(_unique([name for name, _ in named]), (s for _, s in named), strict=True)))
+    carried = source.carried().names
+    for column, name in options.carry:
+        if name not in carried:
+            raise UsageError(f"no input has a column {column!r} to carry along")
+    return source
 
 
 def _open(text: str, options: InputOptions) -> Iterator[tuple[str, ImageSource]]:

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from caption_core.archive.sources.archive_files import open_archive_file
-from caption_core.archive.sources.carry import carried_schema
+from caption_core.archive.sources.carry import carried_schema, with_columns_that_are_there
 from caption_core.archive.sources.column_choice import check_id_column, path_field
 from caption_core.archive.sources.locations import LocationReader
 from caption_core.archive.sources.manifest_csv import CsvTable
@@ -76,6 +76,7 @@ class Manifest:
         """
         table = _table(location)
         columns = table.columns()
+        options = with_columns_that_are_there(options, columns)
         path = "" if isinstance(table, TxtTable) else path_field(location, columns, options.path_column).name
         check_id_column(location, columns, options.id_column)
         schema = carried_schema(location, columns, options.carry)

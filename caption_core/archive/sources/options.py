@@ -47,6 +47,8 @@ class InputOptions:
         image_root: folder that a manifest's paths are relative to, and that they may not leave; None for the
             manifest's own folder, and absolute paths wherever they lead.
         web: for http(s) addresses.
+        carry_where_there: whether an input may lack columns that are to be carried along: among several, another one
+            may have them.
     """
 
     follow_links: bool = False
@@ -56,3 +58,4 @@ class InputOptions:
     carry: tuple[tuple[str, str], ...] = ()
     image_root: Path | None = None
     web: WebPolicy = field(default_factory=WebPolicy)
+    carry_where_there: bool = False

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from caption_core.archive.refs import REF_SCHEMA, ROWS_PER_BATCH
 from caption_core.archive.sources.archive_files import file_uri, open_archive_file
-from caption_core.archive.sources.carry import carried_schema
+from caption_core.archive.sources.carry import carried_schema, with_columns_that_are_there
 from caption_core.archive.sources.column_choice import check_id_column, has_paths, image_field, may_hold_images
 from caption_core.archive.sources.options import InputOptions
 from caption_core.archive.sources.parquet_carry import CarriedColumns
@@ -83,6 +83,7 @@ class ParquetImages:
             UsageError: the file can't be read, or lacks a column, or the column of images isn't clear.
         """
         layout = read_layout(location)
+        options = with_columns_that_are_there(options, layout.schema)
         image = image_field(location, layout.schema, options.image_column)
         check_id_column(location, layout.schema, options.id_column)
         return cls(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import tarfile
 from pathlib import Path
 
@@ -127,3 +128,28 @@ def test_a_wrong_input_is_told(archive: Path, text: str, message: str, monkeypat
 def test_a_folder_may_be_named_like_an_archive(tmp_path: Path) -> None:
     write_file(tmp_path / "photos.tar" / "a.png", plain())
     assert ids(tmp_path / "photos.tar") == ["a.png"]
+
+
+def test_of_several_inputs_some_may_lack_a_carried_column(archive: Path) -> None:
+    (archive / "labels.csv").write_text("path,label\nphotos/a.png,tree\n")
+    inputs = [str(archive / name) for name in ("list.csv", "labels.csv", "tars/0.tar", "images.parquet")]
+    source = open_inputs(inputs, InputOptions(carry=(("label", "kind"),)))
+    refs = [ref for batch in source.list_refs() for ref in batch_to_refs(batch)]
+    reader = source.open_reader()
+    reader.begin(refs)
+    kinds = {ref.image_id: reader.read(ref, 1 << 20).carried.get("kind") for ref in refs}
+    assert {name for name, kind in kinds.items() if kind is not None} == {"labels.csv/photos/a.png"}
+    with pytest.raises(UsageError, match="no input has a column 'colour'"):
+        open_inputs(inputs, InputOptions(carry=(("colour", "colour"),)))
+    with pytest.raises(UsageError, match="no column 'label' among path"):
+        open_inputs(inputs[:1], InputOptions(carry=(("label", "label"),)))
+
+
+@pytest.mark.parametrize("name", ["pipe.tar", "caf\udce9.tar"])
+def test_what_is_no_readable_file_is_told(tmp_path: Path, name: str) -> None:
+    if name == "pipe.tar":
+        os.mkfifo(tmp_path / name)
+    else:
+        (tmp_path / name).touch()
+    with pytest.raises(UsageError):
+        ids(tmp_path / name)
