@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from caption_core.archive.parts import list_parts, remove_temporaries, shard_id_of
-from caption_core.archive.run_record import STATE_FOLDER, state_folder
+from caption_core.archive.run_record import HUGGING_FACE_CARD, STATE_FOLDER, state_folder
 from caption_core.archive.storage import Storage, is_remote
 from caption_core.errors import UsageError
 
@@ -84,6 +84,7 @@ def clear_output(output: Storage) -> None:
     output.delete(SUCCESS)
     for name in list_parts(output).values():
         output.delete(name)
+    output.delete(HUGGING_FACE_CARD)
     output.sub(REPORT_FOLDER).delete_all()
 
 

@@ -20,8 +20,8 @@ from caption_core.archive.storage import Storage
 from caption_core.errors import CapstanError
 
 _PART_NAME = re.compile(r"part-(\d{5,})\.parquet")
-# Readers of Parquet folders (Spark, PyArrow, pandas, DuckDB's *.parquet, Ray) pass over such a name.
-_TEMPORARY_NAME = re.compile(r"_part-\d{5,}\.parquet\.[0-9a-f]{16}\.tmp")
+# As `Storage.write` names them; readers of Parquet folders pass over a name that starts with a dot.
+_TEMPORARY_NAME = re.compile(r"\.part-\d{5,}\.parquet\.[0-9a-f]{16}\.tmp")
 
 _FINGERPRINT_KEY = b"capstan.fingerprint"
 _SETTINGS_KEY = b"capstan.settings"

@@ -19,6 +19,15 @@ STATE_FOLDER = "_run"
 _RECORD = "run.json"
 _PLAN_PREFIX = "plan-"
 
+# Hugging Face `datasets` passes over dots alone: this tells it which files are the data set.
+HUGGING_FACE_CARD = ".huggingface.yaml"
+_HUGGING_FACE_CONFIG = b"""configs:
+- config_name: default
+  data_files:
+  - split: train
+    path: "part-*.parquet"
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class RunRecord:
@@ -55,7 +64,7 @@ def new_plan_folder() -> str:
 
 
 def write_record(output: Storage, record: RunRecord) -> None:
-    """Write the record down, in place of an earlier one."""
+    """Write the record down, in place of an earlier one, and what readers of the folder have to know."""
     content = {
         "fingerprint": record.identity.fingerprint,
         "settings": dict(record.identity.settings),
@@ -64,6 +73,7 @@ def write_record(output: Storage, record: RunRecord) -> None:
         "inputs": record.inputs,
         "begun_at": record.begun_at,
     }
+    output.write(HUGGING_FACE_CARD, _HUGGING_FACE_CONFIG)
     state_folder(output).write(_RECORD, (json.dumps(content, indent=2, sort_keys=True) + "\n").encode())
 
 

@@ -202,7 +202,7 @@ class Storage:
                 self.delete(name)  # closing a stream early makes an object of what it has got so far
                 raise
             return
-        temporary = self._full(f"_{name}.{secrets.token_hex(8)}.tmp")
+        temporary = self._full(f".{name}.{secrets.token_hex(8)}.tmp")
         try:
             yield temporary
             self._sync(temporary)

@@ -53,7 +53,7 @@ def test_prefixes_in_one_another_are_refused(source: str, output: str) -> None:
 
 def test_the_folder_is_made_and_leftovers_go(tmp_path: Path) -> None:
     with held_output_folder(Storage.at(tmp_path / "a" / "b")):
-        leftover = tmp_path / "a" / "b" / "_part-00000.parquet.0123456789abcdef.tmp"
+        leftover = tmp_path / "a" / "b" / ".part-00000.parquet.0123456789abcdef.tmp"
         leftover.touch()
     with held_output_folder(Storage.at(tmp_path / "a" / "b")):
         assert not leftover.exists()

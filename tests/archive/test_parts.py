@@ -100,7 +100,7 @@ def test_rows_read_back(tmp_path: Path) -> None:
 
 def test_readers_pass_over_what_is_half_written(tmp_path: Path) -> None:
     write(tmp_path)
-    (tmp_path / "_part-00001.parquet.0123456789abcdef.tmp").write_bytes(b"PAR1 half")
+    (tmp_path / ".part-00001.parquet.0123456789abcdef.tmp").write_bytes(b"PAR1 half")
     (tmp_path / "_run").mkdir()
     (tmp_path / "_run" / "run.json").write_text("{}")
     assert ds.dataset(tmp_path, format="parquet").count_rows() == 2
@@ -109,8 +109,8 @@ def test_readers_pass_over_what_is_half_written(tmp_path: Path) -> None:
 
 def test_only_temporary_files_are_removed(tmp_path: Path) -> None:
     write(tmp_path)
-    keep = ["_part-00001.parquet", "_part-00001.parquet.0123456789abcdef.tmp.txt", "notes.tmp", ".hidden"]
-    for name in [*keep, "_part-00001.parquet.0123456789abcdef.tmp", "_part-100000.parquet.ffffffffffffffff.tmp"]:
+    keep = ["_part-00001.parquet", ".part-00001.parquet.0123456789abcdef.tmp.txt", "notes.tmp", ".hidden"]
+    for name in [*keep, ".part-00001.parquet.0123456789abcdef.tmp", ".part-100000.parquet.ffffffffffffffff.tmp"]:
         (tmp_path / name).touch()
     assert remove_temporaries(Storage.at(tmp_path)) == 2
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*keep, "part-00000.parquet"])

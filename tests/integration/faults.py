@@ -225,4 +225,4 @@ def _check_whole(place: Place) -> None:
     assert len(captions) == len(rows) == NUM_IMAGES, "no row twice, none lost"
     assert captions == {name: expected_caption(colour) for name, colour in place.colours.items()}
     left = {path.name for path in place.output.iterdir()} - set(list_parts(place.storage).values())
-    assert left == {"_SUCCESS", "_report", "_run"}, "no leftover that a reader would pick up"
+    assert left == {"_SUCCESS", "_report", "_run", ".huggingface.yaml"}, "no leftover that a reader would pick up"

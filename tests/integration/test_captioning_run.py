@@ -144,13 +144,13 @@ def test_a_part_that_went_missing_is_made_again_and_only_that(run: Run) -> None:
     lost = run.output / "part-00002.parquet"
     content = lost.read_bytes()
     lost.unlink()
-    (run.output / "_part-00002.parquet.0123456789abcdef.tmp").write_bytes(content[:100])
+    (run.output / ".part-00002.parquet.0123456789abcdef.tmp").write_bytes(content[:100])
     kept = run.parts()
     report = run()
     assert (report.num_before, report.counts.total) == (32, 40)
     assert run.stable_rows() == rows
     assert {path: when for path, when in run.parts().items() if path != lost} == kept
-    assert not list(run.output.glob("_part*"))
+    assert not list(run.output.glob(".part*"))
 
 
 def test_other_settings_do_not_mix_with_finished_shards(run: Run) -> None:

@@ -101,7 +101,7 @@ def assert_resumed(source: Path, output: Path, uninterrupted: Path) -> None:
     assert rows(output).equals(rows(uninterrupted))
     after = commits(output)
     assert {shard_id: after[shard_id] for shard_id in before} == before, "no finished shard is done again"
-    assert not list(output.glob("_part*"))
+    assert not list(output.glob(".part*"))
 
 
 def wait_until_gone(session_leader: int) -> None:

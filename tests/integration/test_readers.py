@@ -42,7 +42,7 @@ def output(tmp_path: Path) -> Path:
         report.make()
         report.write("summary.json", b"{}")
         storage.write(SUCCESS, b"")
-    (tmp_path / "captions" / "_part-00003.parquet.0123456789abcdef.tmp").write_bytes(b"PAR1 half")
+    (tmp_path / "captions" / ".part-00003.parquet.0123456789abcdef.tmp").write_bytes(b"PAR1 half")
     return tmp_path / "captions"
 
 
@@ -85,7 +85,7 @@ def test_ray(output: Path) -> None:
 
 def test_hugging_face_datasets(output: Path, tmp_path: Path) -> None:
     datasets = pytest.importorskip("datasets")
-    for arguments in ({"path": str(output)}, {"path": "parquet", "data_dir": str(output)}):
+    for arguments in ({"path": str(output)}, {"path": "parquet", "data_files": f"{output}/*.parquet"}):
         loaded = datasets.load_dataset(**arguments, split="train", cache_dir=str(tmp_path / "cache"))
         assert loaded.num_rows == NUM_IMAGES
 

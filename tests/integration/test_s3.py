@@ -88,7 +88,7 @@ def test_a_run_that_is_killed_and_resumed(store: S3Server, colours: dict[str, Co
     assert f"{8 * len(finished)} of them were finished by an earlier run" in said
     assert captions(output) == {name: expected_caption(colour) for name, colour in colours.items()}
     assert read_status(output).state == "finished"
-    assert set(output.names()) == {*list_parts(output).values(), "_SUCCESS"}
+    assert set(output.names()) == {*list_parts(output).values(), "_SUCCESS", ".huggingface.yaml"}
     assert "nothing to do" in finish(source, address)
 
 
