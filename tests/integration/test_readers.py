@@ -76,7 +76,7 @@ def test_duckdb(output: Path, pattern: str) -> None:
 def test_ray(output: Path) -> None:
     import ray
 
-    ray.init(num_cpus=1, include_dashboard=False, logging_level=logging.ERROR)
+    ray.init("local", num_cpus=1, include_dashboard=False, logging_level=logging.ERROR)
     try:
         assert ray.data.read_parquet(str(output)).count() == NUM_IMAGES
     finally:
