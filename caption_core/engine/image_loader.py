@@ -60,7 +60,7 @@ class ImageLoader:
     ) -> None:
         self._work, self._image_size, self._beat = work, image_size, beat
         self._reader: ImageReader = work.source.open_reader()
-        self._refs: Sequence[ImageRef] = ()
+        self._todo: Sequence[tuple[int, ImageRef]] = ()
         self._num_given_up = 0
         # One thread more than CPUs: it waits for files while the others decode.
         self._ahead = Lookahead(self._load, work.threads + 1, work.image_timeout_s, self._give_up)
@@ -85,10 +85,11 @@ class ImageLoader:
             ahead: images held or in the making beyond the one handed out.
             note: called with each position before its image is touched, and with None when all are done with.
         """
-        self._refs, self._num_given_up = refs, 0
-        self._reader.begin(refs, beat=self._beat)
+        self._todo, self._num_given_up = [(position, refs[position]) for position in positions], 0
+        # These alone: a reader keeps what is announced until it is read.
+        self._reader.begin([ref for _, ref in self._todo], beat=self._beat)
         handed_out = 0
-        with closing(self._ahead.map(_taken(positions, refs, note), ahead)) as images:
+        with closing(self._ahead.map(_noted(self._todo, note), ahead)) as images:
             for image in images:
                 handed_out += 1
                 yield image
@@ -125,19 +126,19 @@ class ImageLoader:
         self._num_given_up += 1
         with suppress(Exception):
             reader = self._work.source.open_reader()
-            reader.begin(self._refs[position + 1 :], beat=self._beat)
+            reader.begin([ref for other, ref in self._todo if other > position], beat=self._beat)
             self._reader = reader
         message = f"reading and decoding took longer than {self._work.image_timeout_s:g} s"
         return LoadedImage(position, ImageError(ErrorKind.TIMED_OUT, message), read_s=self._work.image_timeout_s)
 
 
-def _taken(
-    positions: Sequence[int], refs: Sequence[ImageRef], note: Callable[[int | None], None] | None
+def _noted(
+    items: Sequence[tuple[int, ImageRef]], note: Callable[[int | None], None] | None
 ) -> Iterator[tuple[int, ImageRef]]:
-    for position in positions:
+    for item in items:
         if note:
-            note(position)
-        yield position, refs[position]
+            note(item[0])
+        yield item
     if note:
         note(None)
 

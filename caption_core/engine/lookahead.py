@@ -59,10 +59,6 @@ class Lookahead(Generic[Item, Result]):
             for task in pending:
                 task.future.cancel()
 
-    def close(self) -> None:
-        """Let the threads end, without waiting for those that don't."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
-
     def _result(self, task: _Task[Item, Result], pending: Iterable[_Task[Item, Result]]) -> Result:
         if task.finishes_within(self._timeout_s):
             return task.future.result()

@@ -22,7 +22,6 @@ def lookahead(function: Callable[[int], int], threads: int = 1, timeout_s: float
 def test_results_come_in_order(items: list[int], ahead: int, threads: int) -> None:
     worker = lookahead(lambda item: item * 2, threads)
     assert list(worker.map(items, ahead)) == [item * 2 for item in items]
-    worker.close()
 
 
 @pytest.mark.parametrize("ahead", [0, 5])

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import ClassVar
 
 import pyarrow.parquet as pq
 import pytest
@@ -316,6 +317,42 @@ def test_failures_are_tried_again_on_request_and_nothing_else(folders: Folders) 
     assert {name: after[name] for name in untouched} == {name: before[name] for name in untouched}
 
 
+class AnnouncedReader:
+    """Remembers what it was told to get ready."""
+
+    announced: ClassVar[list[str]] = []
+
+    def __init__(self, inner: ImageReader) -> None:
+        self._inner = inner
+
+    def begin(self, refs: Sequence[ImageRef], beat: Callable[[], None] = lambda: None) -> None:
+        self.announced[:] = [ref.image_id for ref in refs]
+        self._inner.begin(refs, beat=beat)
+
+    def read(self, ref: ImageRef, max_bytes: int) -> SourceImage:
+        return self._inner.read(ref, max_bytes)
+
+    def close(self) -> None:
+        self._inner.close()
+
+
+@dataclass(frozen=True)
+class AnnouncedSource(FolderSource):
+    def open_reader(self) -> ImageReader:
+        return AnnouncedReader(super().open_reader())
+
+
+def test_a_retry_has_only_failed_images_made_ready(folders: Folders) -> None:
+    write_images(folders.source, 9)
+    write_file(folders.source / "bad.png", b"")
+    folders.plan()
+    work = replace(folders.work(), source=AnnouncedSource(folders.source.resolve()))
+    run(folders, work)
+    assert len(AnnouncedReader.announced) == 10
+    run(folders, replace(work, retry=frozenset(ErrorKind)))
+    assert AnnouncedReader.announced == ["bad.png"]
+
+
 def test_only_failures_of_the_given_kinds_are_tried_again(folders: Folders) -> None:
     write_file(folders.source / "a.png", b"")
     write_file(folders.source / "b.png", b"no image")
@@ -388,7 +425,10 @@ def test_a_shard_in_which_everything_hangs_is_not_tried_to_its_end(folders: Fold
     for index in range(30):
         write_file(folders.source / f"stuck{index:02d}.png", plain())
     folders.plan()
-    summary, rows = run(folders, stuck)
+    worker = ShardCaptioner(stuck)
+    summary = worker.caption_shard(0)
+    rows = folders.rows()
+    assert worker.is_worn_out, "with so many threads that hang the process is to be replaced"
     assert summary.counts == OutcomeCounts(0, {"timed_out": 30})
     not_tried = [row for row in rows.values() if str(row["error_message"]).startswith("not tried")]
     assert len(not_tried) == 30 - MAX_GIVEN_UP
