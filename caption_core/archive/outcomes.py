@@ -57,6 +57,10 @@ class OutcomeCounts:
         """All images."""
         return self.ok + self.failed
 
+    def kinds(self) -> str:
+        """The failures by kind, for people: '2 corrupt, 1 empty'."""
+        return ", ".join(f"{number:,} {kind}" for kind, number in self.failed_by_kind.items())
+
     def __add__(self, other: OutcomeCounts) -> OutcomeCounts:
         """Counts of both together."""
         kinds = Counter(self.failed_by_kind) + Counter(other.failed_by_kind)

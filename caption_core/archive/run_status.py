@@ -39,7 +39,6 @@ class RunStatus:
         """For a person."""
         plan, counts = self.record.plan, self.counts
         share = 100 * counts.total / plan.num_images if plan.num_images else 100.0
-        kinds = ", ".join(f"{number:,} {kind}" for kind, number in counts.failed_by_kind.items())
         lines = [
             f"{self.output}: {self.state}",
             f"begun: {self.record.begun_at}",
@@ -47,7 +46,7 @@ class RunStatus:
             f"captioner: {self.record.identity.settings.get('model_id', 'unknown')}",
             f"shards: {self.num_parts:,} of {plan.num_shards:,} are done",
             f"images: {counts.total:,} of {plan.num_images:,} ({share:.1f} %), {counts.ok:,} captioned, "
-            f"{counts.failed:,} failed" + (f" ({kinds})" if kinds else ""),
+            f"{counts.failed:,} failed" + (f" ({counts.kinds()})" if counts.failed else ""),
         ]
         return lines + ([self._speed(self.progress)] if self.progress else [])
 

@@ -164,15 +164,15 @@ def _check_error_rate(config: CaptioningConfig, counts: OutcomeCounts, *, is_end
     if config.max_error_rate is None or (counts.total < _ERROR_RATE_NEEDS_IMAGES and not is_end):
         return
     if counts.failed > config.max_error_rate * counts.total:
-        kinds = ", ".join(f"{number:,} {kind}" for kind, number in counts.failed_by_kind.items())
         raise CapstanError(
-            f"{counts.failed:,} of {counts.total:,} images failed ({kinds}), which is more than the share of "
+            f"{counts.failed:,} of {counts.total:,} images failed ({counts.kinds()}), which is more than the share of "
             f"{config.max_error_rate:g} that --max-error-rate allows; what is captioned stays"
         )
 
 
 def _finished(config: CaptioningConfig, setup: RunSetup, tally: RunTally, started_s: float) -> RunReport:
-    parts = committed_parts(setup.output, setup.record.identity)
+    # Read again what this run wrote; without a shard of its own they were read a moment ago.
+    parts = committed_parts(setup.output, setup.record.identity) if tally.num_shards else setup.done
     report = RunReport(
         output=setup.output,
         record=setup.record,

@@ -62,8 +62,7 @@ class RunReport:
     def _balance(self) -> str:
         counts = self.counts
         text = f"{_plural(counts.total, 'image')} = {counts.ok:,} captioned + {counts.failed:,} failed"
-        kinds = ", ".join(f"{number:,} {kind}" for kind, number in counts.failed_by_kind.items())
-        return f"{text} ({kinds})" if kinds else text
+        return f"{text} ({counts.kinds()})" if counts.failed else text
 
     def _speed(self) -> list[str]:
         now = self.tally.counts.total
