@@ -55,12 +55,12 @@ class SearchSettings:
 
 @dataclass(frozen=True, slots=True)
 class Hypotheses:
-    """Finished captions of a batch, best first.
+    """Finished captions of a batch, best first: as many as the settings ask for, N, and one at least.
 
     Attributes:
-        tokens: int32 [B, K, T]; padding from the end token on.
-        lengths: int32 [B, K], words a caption.
-        scores: float32 [B, K], length-normalized log probability in nats; -inf where fewer than K captions finished.
+        tokens: int32 [B, N, T]; padding from the end token on.
+        lengths: int32 [B, N], words a caption.
+        scores: float32 [B, N], length-normalized log probability in nats; -inf where fewer than N captions finished.
     """
 
     tokens: NDArray[np.int32]
@@ -125,12 +125,14 @@ class _BeamSearch:
     """One batch's search. Live hypotheses extend; finished ones wait in a pool of the K best an image.
 
     Each step looks at the 2K best continuations, so that K live ones remain even if K of them end. An image is done
-    when no live hypothesis can beat the best score of its pool any more: stopping there never changes the caption.
+    when no live hypothesis can beat the last of the N that are asked for any more. Going on from there, for the batch's
+    other images, never changes these N, which is why no more of the pool is given away.
     """
 
     def __init__(self, step: Step, state: State, settings: SearchSettings) -> None:
         self.step, self.settings = step, settings
         self.batch, self.width = state[0].shape[0], settings.beam_width
+        self.wanted = max(1, settings.candidates)
         self.state: State = tuple(np.repeat(array, self.width, axis=1) for array in state)
         shape = (self.batch, self.width)
         self.live_tokens = np.full((*shape, settings.max_tokens + 1), PAD, np.int32)
@@ -150,7 +152,8 @@ class _BeamSearch:
             self._extend(log_p, parents, words, position)
             if self._finished():
                 break
-        return Hypotheses(self.done_tokens[:, :, : self.settings.max_tokens], self.done_lengths, self.done_scores)
+        tokens = self.done_tokens[:, : self.wanted, : self.settings.max_tokens]
+        return Hypotheses(tokens, self.done_lengths[:, : self.wanted], self.done_scores[:, : self.wanted])
 
     def _best_continuations(
         self, logits: NDArray[np.float32], position: int
@@ -199,7 +202,8 @@ class _BeamSearch:
     def _finished(self) -> bool:
         # Log probabilities only fall, and the longest norm divides most: the best a live hypothesis can still reach.
         reachable = self.live_log_p[:, 0] / self._norm(self.settings.max_tokens + 1)
-        return bool(np.all(reachable <= self.done_scores[:, 0]))
+        # An equal score comes too late: the pool's sort is stable.
+        return bool(np.all(reachable <= self.done_scores[:, self.wanted - 1]))
 
     def _norm(self, length: int) -> np.float32:
         return np.float32(length**self.settings.length_penalty)

@@ -145,7 +145,7 @@ def failed(output: str, kinds: tuple[str, ...], jsonl: bool) -> int:
 
 
 def _print_plan(config: CaptioningConfig, captioner: CaptionerSpec) -> int:
-    click.echo("\n".join(describe_plan(preview_run(config, captioner, config.open_source()), config.inputs)))
+    click.echo("\n".join(describe_plan(preview_run(config, captioner, config.open_source()), config)))
     return 0
 
 

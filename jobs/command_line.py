@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Any
 
 import click
 
+from caption_core.archive.store_errors import cause_of
 from caption_core.errors import CapstanError, UsageError
 
 
@@ -38,9 +40,19 @@ def run_command(command: click.Command) -> int:
         return _fail(str(error), 2)
     except CapstanError as error:
         return _fail(str(error), 1)
+    except OSError as error:
+        return _fail(_described(error), 1)
     except click.Abort:
         return _fail("interrupted", 130)
     return result if isinstance(result, int) else 0
+
+
+def _described(error: OSError) -> str:
+    """The file, where the error has a name of it, and the cause; PyArrow says both in one."""
+    if error.filename is None:
+        return error.strerror or cause_of(error)
+    name = os.fsdecode(error.filename) if isinstance(error.filename, (str, bytes)) else str(error.filename)
+    return f"{name}: {cause_of(error)}"
 
 
 def _fail(message: str, code: int) -> int:

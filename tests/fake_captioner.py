@@ -67,6 +67,7 @@ class FakeLoader:
     model_id: str = MODEL_ID
     stalls: bool = False
     fails: bool = False
+    breaks: bool = False  # as no author foresaw
     calls: Path | None = None
     delay_s: float = 0.0  # an image
     seen: Path | None = None  # a file that grows by a byte an image
@@ -80,6 +81,8 @@ class FakeLoader:
                 file.write(f"{os.environ.get('OMP_NUM_THREADS')}\n")
         if self.fails:
             raise ImportError("no runtime on this machine")
+        if self.breaks:
+            raise RuntimeError("out of order")
         if self.full_after is not None:
             fill_disk_after(self.full_after)
         return FakeCaptioner(self.model_id, stalls=self.stalls, delay_s=self.delay_s, seen=self.seen)

@@ -46,6 +46,19 @@ def test_a_caption_does_not_depend_on_its_batch(
     np.testing.assert_allclose([c.score for c in alone], [c.score for c in together], atol=1e-4)
 
 
+@pytest.mark.parametrize("kind", ["tiny_bundle", "tiny_int8_bundle"])
+def test_candidates_do_not_depend_on_their_batch(
+    kind: str, request: pytest.FixtureRequest, images: NDArray[np.uint8]
+) -> None:
+    captioner = load_captioner(request.getfixturevalue(kind))
+    settings = SearchSettings(beam_width=4, max_tokens=8, candidates=4)
+    together = captioner.caption(images, settings)
+    for image, caption in zip(images, together, strict=True):
+        (alone,) = captioner.caption(image[None], settings)
+        assert [text for text, _ in alone.candidates] == [text for text, _ in caption.candidates]
+        np.testing.assert_allclose([s for _, s in alone.candidates], [s for _, s in caption.candidates], atol=1e-4)
+
+
 def test_captions_count_their_words(tiny_int8_bundle: Path, images: NDArray[np.uint8]) -> None:
     for caption in load_captioner(tiny_int8_bundle).caption(images):
         assert caption.num_tokens == len(caption.text.split()) > 0

@@ -86,6 +86,48 @@ def test_an_image_gets_the_same_caption_alone_and_in_a_batch(seed: int, width: i
         assert alone.scores[0, 0] == batch.scores[row, 0]
 
 
+@given(st.integers(0, 10_000), st.integers(1, 6), st.data())
+@settings(max_examples=25, deadline=None)
+def test_an_image_gets_the_same_candidates_alone_and_in_a_batch(seed: int, width: int, data: st.DataObject) -> None:
+    options = SearchSettings(width, max_tokens=6, candidates=data.draw(st.integers(0, width)))
+    together = RandomDecoder(np.arange(seed, seed + 4))
+    batch = search(together.step, together.first, options)
+    for row in range(4):
+        single = RandomDecoder(np.array([seed + row]))
+        alone = search(single.step, single.first, options)
+        assert np.array_equal(alone.tokens[0], batch.tokens[row])
+        assert np.array_equal(alone.lengths[0], batch.lengths[row])
+        assert np.array_equal(alone.scores[0], batch.scores[row])
+
+
+@given(st.integers(0, 10_000), st.floats(0.0, 2.0))
+@settings(max_examples=25, deadline=None)
+def test_a_beam_that_holds_everything_finds_the_best_candidates(seed: int, penalty: float) -> None:
+    decoder = RandomDecoder(np.array([seed]))
+    found = search(decoder.step, decoder.first, SearchSettings(64, 3, penalty, candidates=10))
+    scores = sorted(
+        log_probability(decoder, words) / (len(words) + 1) ** penalty
+        for length in (1, 2, 3)
+        for words in itertools.product(range(4, TOKENS), repeat=length)
+    )
+    np.testing.assert_allclose(found.scores[0], scores[:-11:-1], atol=1e-4)
+
+
+def test_only_what_is_asked_for_takes_further_steps() -> None:
+    steps: dict[int, int] = {}
+    for candidates in (0, 1, 4):
+        decoder, calls = RandomDecoder(np.array([11])), []
+
+        def step(tokens: NDArray[np.int32], state: State) -> tuple[NDArray[np.float32], State]:
+            calls.append(tokens)  # noqa: B023 - called within the loop's turn
+            return decoder.step(tokens, state)  # noqa: B023
+
+        found = search(step, decoder.first, SearchSettings(4, max_tokens=12, candidates=candidates))
+        assert found.tokens.shape == (1, max(1, candidates), 12)
+        steps[candidates] = len(calls)
+    assert steps[0] == steps[1] < steps[4]
+
+
 def test_greedy_takes_the_likeliest_word_each_time() -> None:
     decoder = RandomDecoder(np.array([5]))
     found = search(decoder.step, decoder.first, SearchSettings(1, max_tokens=8, length_penalty=0.0))
@@ -103,7 +145,7 @@ def test_greedy_takes_the_likeliest_word_each_time() -> None:
 
 def test_scores_are_sorted_and_hypotheses_differ() -> None:
     decoder = RandomDecoder(np.array([11, 12]))
-    found = search(decoder.step, decoder.first, SearchSettings(4, max_tokens=5))
+    found = search(decoder.step, decoder.first, SearchSettings(4, max_tokens=5, candidates=4))
     for scores, tokens in zip(found.scores, found.tokens, strict=True):
         assert np.all(np.diff(scores[np.isfinite(scores)]) <= 0)
         finished = {tuple(row) for row, score in zip(tokens, scores, strict=True) if np.isfinite(score)}

@@ -68,8 +68,8 @@ class AttemptLog:
         self._save(_next_attempt(self._load()))
         return self._attempt
 
-    def suspect(self, position: int) -> None:
-        """Note which image is touched next."""
+    def suspect(self, position: int | None) -> None:
+        """Note which image is touched next; None when there is none left, and the part is written."""
         self._save(replace(self._attempt, suspect=position))
 
     def finish(self) -> None:

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from caption_core.archive.parts import list_parts, remove_temporaries, shard_id_of
-from caption_core.archive.run_record import HUGGING_FACE_CARD, STATE_FOLDER, state_folder
+from caption_core.archive.parts import list_parts, shard_id_of
+from caption_core.archive.run_progress import read_progress
+from caption_core.archive.run_record import HUGGING_FACE_CARD, STATE_FOLDER, read_record, state_folder
 from caption_core.archive.storage import Storage, is_remote
+from caption_core.archive.store_errors import cause_of
 from caption_core.errors import UsageError
 
 _LOCK = "lock"
+_LOCK_PATIENCE_S = 1.0  # somebody who asks for a run's status holds it for an instant
 REPORT_FOLDER = "_report"
 SUCCESS = "_SUCCESS"
 
@@ -35,29 +39,26 @@ def check_apart(sources: Sequence[str], output: Storage) -> None:
 def held_output_folder(output: Storage) -> Iterator[None]:
     """Make the folder where it is missing, keep other runs out of it, and clear what a killed run left half-written.
 
-    The lock goes with the process that holds it, however that ends. Object stores and file systems without locks are
-    used without one: two runs with equal settings write equal parts there, and two with different ones refuse.
+    The lock goes with the process that holds it, however that ends. An object store has none: there a run is taken to
+    be at work as long as its driver told so within the last minute, unless it is known to be gone.
 
     Raises:
         UsageError: the folder can't be written, is in use by another run or holds Parquet files that no run wrote.
     """
-    is_new = not output.is_there()
     try:
+        is_new = not output.is_there()
         state_folder(output).make()
         descriptor = _open_lock(output)
     except OSError as error:
-        cause = error.strerror or str(error).splitlines()[0]
-        raise UsageError(f"{output}: can't write here: {cause}") from error
+        raise UsageError(f"{output}: can't write here: {cause_of(error)}") from error
     try:
-        if descriptor is not None and not _lock(descriptor):
+        if not _is_ours(output, descriptor):
             raise UsageError(f"{output}: another run is writing here")
-        _check_foreign(output)
-        remove_temporaries(output)
-        yield
-    except UsageError:
-        if is_new:
-            _unmake(output)
-        raise
+        with _unmade_on_wrong_usage(output, is_new):
+            _check_foreign(output)
+            for folder in (output, state_folder(output), output.sub(REPORT_FOLDER)):
+                folder.remove_temporaries()
+            yield
     finally:
         if descriptor is not None:
             os.close(descriptor)
@@ -67,13 +68,14 @@ def is_held(output: Storage) -> bool:
     """Whether a run holds the folder at this moment, as far as the file system tells."""
     folder = output.local_folder
     try:
-        descriptor = os.open(folder / STATE_FOLDER / _LOCK, os.O_RDWR | os.O_CLOEXEC) if folder else None
+        descriptor = os.open(folder / STATE_FOLDER / _LOCK, os.O_RDONLY | os.O_CLOEXEC) if folder else None
     except OSError:
         return False
     if descriptor is None:
         return False
     try:
-        return not _lock(descriptor)
+        # Shared, so that those who only look are in nobody's way but a starting run's, which tries for a moment.
+        return not _locks(descriptor, fcntl.LOCK_SH)
     finally:
         os.close(descriptor)
 
@@ -88,12 +90,18 @@ def clear_output(output: Storage) -> None:
     output.sub(REPORT_FOLDER).delete_all()
 
 
-def _unmake(output: Storage) -> None:
-    """A wrong argument leaves no new folder behind."""
-    state_folder(output).delete_all()
-    if output.local_folder is not None:
-        with suppress(OSError):
-            output.local_folder.rmdir()
+@contextmanager
+def _unmade_on_wrong_usage(output: Storage, is_new: bool) -> Iterator[None]:
+    """A wrong argument leaves no new folder behind; once a run's record is written it has begun, and stays."""
+    try:
+        yield
+    except UsageError:
+        if is_new and read_record(output) is None:
+            state_folder(output).delete_all()
+            if output.local_folder is not None:
+                with suppress(OSError):
+                    output.local_folder.rmdir()
+        raise
 
 
 def _open_lock(output: Storage) -> int | None:
@@ -102,10 +110,23 @@ def _open_lock(output: Storage) -> int | None:
     return os.open(output.local_folder / STATE_FOLDER / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
 
 
-def _lock(descriptor: int) -> bool:
-    """Whether nobody else holds the lock; where file systems have none, nobody does."""
+def _is_ours(output: Storage, descriptor: int | None) -> bool:
+    """Whether no other run writes here: by the lock, or, in an object store, by what a driver last told of itself."""
+    if descriptor is None:
+        progress = read_progress(state_folder(output))
+        return progress is None or not progress.is_alive
+    end_s = time.monotonic() + _LOCK_PATIENCE_S
+    while not _locks(descriptor, fcntl.LOCK_EX):
+        if time.monotonic() > end_s:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+def _locks(descriptor: int, kind: int) -> bool:
+    """Whether the lock can be had; where file systems have none, it can."""
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     except OSError:

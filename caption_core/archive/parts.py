@@ -20,8 +20,6 @@ from caption_core.archive.storage import Storage
 from caption_core.errors import CapstanError
 
 _PART_NAME = re.compile(r"part-(\d{5,})\.parquet")
-# As `Storage.write` names them; readers of Parquet folders pass over a name that starts with a dot.
-_TEMPORARY_NAME = re.compile(r"\.part-\d{5,}\.parquet\.[0-9a-f]{16}\.tmp")
 
 _FINGERPRINT_KEY = b"capstan.fingerprint"
 _SETTINGS_KEY = b"capstan.settings"
@@ -115,14 +113,6 @@ def read_rows(output: Storage, shard_id: int, columns: list[str] | None = None) 
             return pq.read_table(file, columns=columns)
     except pa.ArrowInvalid as error:
         raise PartError(f"{output}/{name}: damaged; delete it to have its images captioned again") from error
-
-
-def remove_temporaries(output: Storage) -> int:
-    """Delete what a killed run left half-written; returns the number of files."""
-    leftovers = [name for name in output.names() if _TEMPORARY_NAME.fullmatch(name)]
-    for name in leftovers:
-        output.delete(name)
-    return len(leftovers)
 
 
 def _footer_metadata(footer: PartFooter) -> dict[bytes, bytes]:

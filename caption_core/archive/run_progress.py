@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 from caption_core.archive.storage import Storage
 
@@ -42,13 +43,18 @@ class RunProgress:
 
     @property
     def is_alive(self) -> bool:
-        """Whether the run seems to be working."""
-        return not self.ended and time.time() - self.written_s < STALE_AFTER_S
+        """Whether the run seems to be working: it told lately, and its process isn't known to be gone."""
+        return not self.ended and time.time() - self.written_s < STALE_AFTER_S and not _is_gone(self.process)
 
 
 def process_name() -> str:
     """This process, for people."""
     return f"{os.uname().nodename}:{os.getpid()}"
+
+
+def _is_gone(process: str) -> bool:
+    host, _, pid = process.rpartition(":")
+    return host == os.uname().nodename and not Path(f"/proc/{pid}").exists()
 
 
 def read_progress(state: Storage) -> RunProgress | None:

@@ -38,7 +38,8 @@ class RunRecord:
         plan: its images in numbers.
         plan_folder: name of the folder of its references, in the state folder.
         inputs: as the user named them.
-        begun_at: when, in UTC, ISO 8601.
+        begun_at: when it was begun for the first time, in UTC, ISO 8601.
+        started_at: when it was begun or resumed for the last time.
     """
 
     identity: RunIdentity
@@ -46,11 +47,20 @@ class RunRecord:
     plan_folder: str
     inputs: tuple[str, ...]
     begun_at: str
+    started_at: str
 
 
-def begin_record(identity: RunIdentity, plan: ShardPlan, plan_folder: str, inputs: Sequence[str]) -> RunRecord:
-    """A record of this moment."""
-    return RunRecord(identity, plan, plan_folder, tuple(inputs), datetime.now(timezone.utc).isoformat("T", "seconds"))
+def begin_record(
+    identity: RunIdentity,
+    plan: ShardPlan,
+    plan_folder: str,
+    inputs: Sequence[str],
+    earlier: RunRecord | None = None,
+) -> RunRecord:
+    """A record of this moment; of an earlier one with the same settings it is the continuation."""
+    now = datetime.now(timezone.utc).isoformat("T", "seconds")
+    begun_at = earlier.begun_at if earlier and earlier.identity.fingerprint == identity.fingerprint else now
+    return RunRecord(identity, plan, plan_folder, tuple(inputs), begun_at, now)
 
 
 def state_folder(output: Storage) -> Storage:
@@ -72,6 +82,7 @@ def write_record(output: Storage, record: RunRecord) -> None:
         "plan_folder": record.plan_folder,
         "inputs": record.inputs,
         "begun_at": record.begun_at,
+        "started_at": record.started_at,
     }
     output.write(HUGGING_FACE_CARD, _HUGGING_FACE_CONFIG)
     state_folder(output).write(_RECORD, (json.dumps(content, indent=2, sort_keys=True) + "\n").encode())
@@ -87,6 +98,7 @@ def read_record(output: Storage) -> RunRecord | None:
             plan_folder=str(content["plan_folder"]),
             inputs=tuple(content["inputs"]),
             begun_at=str(content["begun_at"]),
+            started_at=str(content["started_at"]),
         )
     except (OSError, ValueError, KeyError, TypeError):
         return None

@@ -96,10 +96,16 @@ def part_counts(output: Storage) -> dict[int, OutcomeCounts]:
 
 
 def _from_footers(output: Storage, counts_of: Callable[[PartFooter], OutcomeCounts]) -> dict[int, OutcomeCounts]:
+    def counts_in(name: str) -> OutcomeCounts | None:
+        try:
+            return counts_of(read_footer(output, name))
+        except FileNotFoundError:
+            return None  # deleted since it was listed
+
     parts = list_parts(output)
     with ThreadPoolExecutor(_READERS) as readers:
-        counts = readers.map(lambda name: counts_of(read_footer(output, name)), parts.values())
-        return dict(zip(parts, counts, strict=True))
+        found = zip(parts, readers.map(counts_in, parts.values()), strict=True)
+        return {shard_id: counts for shard_id, counts in found if counts is not None}
 
 
 def reconcile(plan: ShardPlan, parts: Mapping[int, OutcomeCounts]) -> OutcomeCounts:

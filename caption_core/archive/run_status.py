@@ -95,6 +95,7 @@ def read_status(output: Storage) -> RunStatus:
 
 
 def _state(output: Storage, progress: RunProgress | None) -> str:
-    if is_held(output) or (output.local_folder is None and progress is not None and progress.is_alive):
+    # Where nobody can ask for the lock, on another machine or without permission, the driver's last sign tells.
+    if is_held(output) or (progress is not None and progress.is_alive):
         return "running"
     return "finished" if output.exists(SUCCESS) else "stopped"

@@ -5,12 +5,13 @@ One rule for all of them: a file is there whole, or not at all.
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import secrets
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,8 +22,17 @@ from caption_core.archive.store_errors import cause_of
 from caption_core.errors import CapstanError, UsageError
 
 REMOTE_SCHEMES = ("s3", "gs", "gcs", "hdfs", "viewfs", "abfs", "abfss")
+BUCKET_SCHEMES = ("s3", "gs", "gcs")
+"""Where a bucket's name follows: it holds no colon, while a host's may have a port after one."""
+
+# What `moved_into_place` writes to first; readers of Parquet folders pass over a name that starts with a dot.
+_TEMPORARY_NAME = re.compile(r"\..+\.[0-9a-f]{16}\.tmp", re.DOTALL)
+# What file systems answer that can't sync a folder, or let nobody open one.
+_NO_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EACCES, errno.EPERM)
 
 _OPTIONS = re.compile(r"\?\w+=[^/]*$")  # PyArrow's: s3://bucket/folder?region=eu-west-1
+_SCHEMES = ", ".join(f"{scheme}://" for scheme in REMOTE_SCHEMES)
+_NOT_A_PORT = re.compile(r":(?!\d*$)")
 _ENVIRONMENT = (
     "it ends up in logs and in rows. Say it where the store's own tools look, on all machines "
     "(AWS_ACCESS_KEY_ID, AWS_ENDPOINT_URL, ~/.aws/credentials, a role …)"
@@ -50,10 +60,34 @@ def open_file_system(address: str) -> tuple[fs.FileSystem, str]:
         UsageError: the address can't be used; what it says of keys is not repeated.
     """
     root, key = split_address(address)
-    if _OPTIONS.search(address):
-        raise UsageError(f"{root}: no options in an address, please: {_ENVIRONMENT}")
+    check_address(address)
     file_system, top = open_store(root)
     return file_system, path_in(file_system, top, key).rstrip("/")
+
+
+def check_address(address: str) -> None:
+    """See to it that an address names a place and nothing else.
+
+    Raises:
+        UsageError: it holds keys or options, which the message doesn't repeat, or isn't text.
+    """
+    check_no_keys(address)
+    scheme, _, authority = split_address(address)[0].partition("://")
+    if "?" in authority or "#" in authority or _OPTIONS.search(address):
+        raise UsageError(f"{scheme}://…: no options in an address, please: {_ENVIRONMENT}")
+    if not _is_text(address):
+        raise UsageError(f"{address!r}: not UTF-8")
+
+
+def check_no_keys(address: str) -> None:
+    """See to it that an address may be repeated.
+
+    Raises:
+        UsageError: it holds keys, or what may be keys; the message doesn't repeat them.
+    """
+    scheme, _, authority = split_address(address)[0].partition("://")
+    if has_keys(scheme, authority):
+        raise UsageError(f"{scheme}://…: no keys in an address, please: {_ENVIRONMENT}")
 
 
 def open_store(root: str) -> tuple[fs.FileSystem, str]:
@@ -62,14 +96,10 @@ def open_store(root: str) -> tuple[fs.FileSystem, str]:
     Raises:
         UsageError: the address can't be used.
     """
-    scheme, _, authority = root.partition("://")
-    if has_keys(scheme, authority):
-        raise UsageError(f"{scheme}://…: no keys in an address, please: {_ENVIRONMENT}")
-    if "?" in authority or "#" in authority:
-        raise UsageError(f"{scheme}://…: no options in an address, please: {_ENVIRONMENT}")
+    check_address(root)
     try:
         file_system, top = fs.FileSystem.from_uri(f"{root}/")
-    except (pa.ArrowException, OSError, ValueError) as error:
+    except (pa.ArrowException, OSError, RuntimeError, ValueError) as error:
         raise UsageError(f"{root}: can't be used: {cause_of(error)}") from error
     return file_system, top.rstrip("/")
 
@@ -81,11 +111,41 @@ def path_in(file_system: fs.FileSystem, top: str, key: str) -> str:
 
 
 def has_keys(scheme: str, authority: str) -> bool:
-    """Whether more than a place is named: abfss://container@account is one, gs://anonymous@bucket asks for no key."""
+    """Whether more than a place is named: abfss://container@account is one, gs://anonymous@bucket asks for no key.
+
+    A secret may itself hold a slash that should have been escaped; the authority ends there, and has no at sign then.
+    """
     user, at, _ = authority.rpartition("@")
+    if scheme in BUCKET_SCHEMES and ":" in authority:
+        return True
+    if not at and scheme in REMOTE_SCHEMES and _NOT_A_PORT.search(authority.rpartition("]")[2]):
+        return True
     if not at or (scheme in ("gs", "gcs") and user == "anonymous"):
         return False
     return ":" in user or scheme not in ("abfs", "abfss")
+
+
+def _is_text(path: str) -> bool:
+    """Whether a path or an address is UTF-8, which PyArrow's file systems need."""
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _local_path(text: str) -> str:
+    if not _is_text(text):
+        raise UsageError(f"{text!r}: not UTF-8")
+    try:
+        path = Path(text).resolve()
+        with suppress(FileNotFoundError):
+            path.stat()
+    except (OSError, RuntimeError, ValueError) as error:  # a loop of links is a RuntimeError up to Python 3.12
+        raise UsageError(f"{text}: can't be used: {cause_of(error)}") from error
+    if not _is_text(str(path)):
+        raise UsageError(f"{str(path)!r}: not UTF-8")
+    return str(path)
 
 
 @dataclass(frozen=True)
@@ -107,14 +167,17 @@ class Storage:
         """The storage at a path or an address; nothing is made or looked up.
 
         Raises:
-            UsageError: the address can't be used.
+            UsageError: the path or the address can't be used.
         """
         text = str(location)
+        if not text:
+            raise UsageError("an empty text names no folder; the working directory is .")
         if is_remote(text):
             return cls(text.rstrip("/"), *open_file_system(text))
         if "://" in text:
-            raise UsageError(f"{text}: can't write there; give a folder, or one of {', '.join(REMOTE_SCHEMES)}://")
-        path = str(Path(text).resolve())
+            scheme = text.partition("://")[0]
+            raise UsageError(f"{scheme}://…: can't write there; give a folder, or one of {_SCHEMES}")
+        path = _local_path(text)
         return cls(path, fs.LocalFileSystem(), path)
 
     @property
@@ -210,12 +273,19 @@ class Storage:
         except BaseException:
             self.delete(temporary.rpartition("/")[2])
             raise
-        self._sync(self.path)
+        self._sync_folder()
 
     def delete(self, name: str) -> None:
         """Delete a file, if it is there."""
         if self.exists(name):
             self.file_system.delete_file(self._full(name))
+
+    def remove_temporaries(self) -> int:
+        """Delete what killed writers left half-written directly in the folder; returns the number of files."""
+        leftovers = [name for name in self.names() if _TEMPORARY_NAME.fullmatch(name)]
+        for name in leftovers:
+            self.delete(name)
+        return len(leftovers)
 
     def delete_all(self) -> None:
         """Delete the folder and everything in it, if it is there."""
@@ -240,6 +310,14 @@ class Storage:
     def _can_move(self) -> bool:
         # A store of objects has no renaming (Arrow would copy); an object appears when its upload is complete.
         return isinstance(self.file_system, (fs.LocalFileSystem, fs.HadoopFileSystem))
+
+    def _sync_folder(self) -> None:
+        """After a move, when the file is there: what can't be synced is no failure any more."""
+        try:
+            self._sync(self.path)
+        except OSError as error:
+            if error.errno not in _NO_SYNC:
+                raise
 
     def _sync(self, path: str) -> None:
         """Before a move: a power cut may not leave the final name on a file without content."""

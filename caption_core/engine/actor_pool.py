@@ -6,15 +6,18 @@ plan and the images, write the shard's part, and send back its counts.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import ray.data
 from ray.data import ActorPoolStrategy
+from ray.exceptions import RayError
 
 from caption_core.archive.run_record import STATE_FOLDER
 from caption_core.engine.cluster import worker_environment
@@ -26,8 +29,15 @@ from caption_core.engine.watchdog import Watchdog
 from caption_core.engine.work import CaptioningWork, ShardSummary
 from caption_core.engine.worker_metrics import WorkerMetrics
 from caption_core.errors import CapstanError
+from caption_core.images import describe
 
 _WORN_OUT_EXIT_CODE = 75  # EX_TEMPFAIL
+
+# Errors that waiting doesn't mend: no space, no permission, no such folder.
+_LASTING = frozenset(
+    {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOENT, errno.ENOTDIR, errno.EISDIR}
+)
+_PAUSES_S = (1.0, 5.0, 20.0)
 
 
 def caption_shards(shard_ids: Sequence[int], work: CaptioningWork, pool: PoolSize) -> Iterator[ShardSummary]:
@@ -47,11 +57,18 @@ def caption_shards(shard_ids: Sequence[int], work: CaptioningWork, pool: PoolSiz
     )
     # Without prefetching: a summary held back until the next one is there would make progress look late.
     tables: Iterable[Any] = dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0)
-    for table in tables:
-        for row in table.to_pylist():
-            if row["failure"]:
-                raise CapstanError(row["failure"])
-            yield ShardSummary.from_json_values(json.loads(row["summary"]))
+    for row in _rows(tables):
+        if row["failure"]:
+            raise CapstanError(row["failure"])
+        yield ShardSummary.from_json_values(json.loads(row["summary"]))
+
+
+def _rows(tables: Iterable[Any]) -> Iterator[dict[str, Any]]:
+    try:
+        for table in tables:
+            yield from table.to_pylist()
+    except RayError as error:
+        raise CapstanError(f"Ray gave up: {describe(error)}") from error
 
 
 class ShardActor:
@@ -68,26 +85,45 @@ class ShardActor:
         try:
             with _silent_loading(work.output.local_folder):
                 self._captioner = ShardCaptioner(work, self._watchdog.beat)
-        except (CapstanError, OSError, ImportError) as error:
-            self._failure = str(error)
+        except Exception as error:
+            self._failure = _told(error)
         self._watchdog.rest()
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         """Caption the shard of a row; returns its summary as a row."""
-        if self._captioner is None:
+        captioner = self._captioner
+        if captioner is None:
             return {"failure": self._failure, "summary": ""}
-        if self._captioner.is_worn_out:
+        if captioner.is_worn_out:
             # Before this shard is begun: Ray starts another actor and gives it the shard.
             os._exit(_WORN_OUT_EXIT_CODE)
         self._watchdog.beat()
         try:
-            summary = self._captioner.caption_shard(int(row["shard_id"]))
-        except (CapstanError, OSError) as error:
-            return {"failure": f"shard {row['shard_id']}: {error}", "summary": ""}
+            summary = _patiently(lambda: captioner.caption_shard(int(row["shard_id"])))
+        except Exception as error:
+            return {"failure": f"shard {row['shard_id']}: {_told(error)}", "summary": ""}
         finally:
             self._watchdog.rest()
         self._metrics.add(summary)
         return {"failure": "", "summary": json.dumps(summary.to_json_values())}
+
+
+def _patiently(caption: Callable[[], ShardSummary]) -> ShardSummary:
+    """Try again what a file system or an object store refuses for no lasting reason."""
+    for pause_s in _PAUSES_S:
+        try:
+            return caption()
+        except OSError as error:
+            if error.errno in _LASTING:
+                raise
+        time.sleep(pause_s)
+    return caption()
+
+
+def _told(error: Exception) -> str:
+    """What the user reads; of an error that nobody foresaw its type too."""
+    text = describe(error)
+    return text if isinstance(error, (CapstanError, OSError)) else f"{type(error).__name__}: {text}"
 
 
 @contextmanager

@@ -16,6 +16,8 @@ from caption_core.images import ImageLimits
 from caption_core.records import ErrorKind
 from caption_core.search import SearchSettings
 
+_SHARE_OF_DOWNLOADS = 0.8  # of an image's time; the rest is for decoding
+
 
 @dataclass(frozen=True, slots=True)
 class SearchOverrides:
@@ -94,7 +96,9 @@ class CaptioningConfig:
         Raises:
             UsageError: one is missing or of no known kind, or lies in the output folder, or that in it.
         """
-        source = open_inputs(self.inputs, self.options)
+        # A download that can't succeed in time must say what failed, rather than hang in the way of others.
+        web = replace(self.options.web, deadline_s=_SHARE_OF_DOWNLOADS * self.image_timeout_s)
+        source = open_inputs(self.inputs, replace(self.options, web=web))
         check_apart(source.locations(), self.storage())
         return source
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
 from caption_core.archive.attempts import forget_attempts
-from caption_core.archive.outcomes import OutcomeCounts, sum_counts
+from caption_core.archive.outcomes import OutcomeCounts
 from caption_core.archive.output_folder import SUCCESS, held_output_folder
 from caption_core.archive.run_progress import RunProgress, process_name, progress_written
 from caption_core.archive.run_record import STATE_FOLDER, state_folder
@@ -19,13 +18,13 @@ from caption_core.archive.run_state import committed_parts, reconcile
 from caption_core.engine.actor_pool import caption_shards
 from caption_core.engine.captioner_spec import CaptionerSpec
 from caption_core.engine.captioning_config import CaptioningConfig
-from caption_core.engine.cluster import Cluster, ClusterKind, connected
+from caption_core.engine.cluster import Cluster, connected
 from caption_core.engine.interruption import interruptible
 from caption_core.engine.native_stderr import native_stderr_in
 from caption_core.engine.pool_size import fit_pool
 from caption_core.engine.progress import show_progress, stall_notices
 from caption_core.engine.run_report import RunReport
-from caption_core.engine.run_setup import RunSetup, begin_run
+from caption_core.engine.run_setup import RunSetup, RunTask, begin_run
 from caption_core.engine.throughput import RunTally
 from caption_core.engine.work import CaptioningWork, ShardSummary
 from caption_core.errors import CapstanError
@@ -53,7 +52,7 @@ def run_captioning(config: CaptioningConfig, captioner: CaptionerSpec, stream: T
     with held_output_folder(output):
         setup = begin_run(config, captioner, source)
         forget_attempts(state_folder(output))
-        task = _task(config, setup)
+        task = setup.task(config.retry_failed)
         tally = RunTally()
         if task.shard_ids:
             # What is there is about to change, and so is whether it is all there.
@@ -63,42 +62,15 @@ def run_captioning(config: CaptioningConfig, captioner: CaptionerSpec, stream: T
         return _finished(config, setup, tally, started_s)
 
 
-@dataclass(frozen=True, slots=True)
-class _Task:
-    """What is to be done now.
-
-    Attributes:
-        shard_ids: to work on.
-        num_images: in them, to work on.
-        num_before: images that are done with.
-    """
-
-    shard_ids: Sequence[int]
-    num_images: int
-    num_before: int
-
-
-def _task(config: CaptioningConfig, setup: RunSetup) -> _Task:
-    plan, pending = setup.record.plan, setup.pending()
-    num_images = sum(len(plan.images_of(shard_id)) for shard_id in pending)
-    if config.retry_failed is None:
-        return _Task(pending, num_images, setup.num_done)
-    kinds = {kind.value for kind in config.retry_failed}
-    failing = setup.failing(kinds)
-    failures = [number for at in failing for kind, number in setup.done[at].failed_by_kind.items() if kind in kinds]
-    return _Task(sorted([*pending, *failing]), num_images + sum(failures), setup.num_done - sum(failures))
-
-
 def _caption(
     config: CaptioningConfig,
     captioner: CaptionerSpec,
     setup: RunSetup,
-    task: _Task,
+    task: RunTask,
     tally: RunTally,
     stream: TextIO | None,
 ) -> None:
     log = _native_log(setup)
-    before = sum_counts(setup.done.values()) if config.retry_failed is None else OutcomeCounts()
     with (
         native_stderr_in(log) as stderr,
         progress_written(state_folder(setup.output), lambda ended: _progress(setup, task, tally, ended)),
@@ -106,7 +78,7 @@ def _caption(
     ):
         for summary in summaries:
             tally.add(summary)
-            _check_error_rate(config, before + tally.counts, is_end=False)
+            _check_error_rate(config, task.kept + tally.counts, is_end=False)
 
 
 def _native_log(setup: RunSetup) -> Path:
@@ -131,13 +103,12 @@ def _work(config: CaptioningConfig, captioner: CaptionerSpec, setup: RunSetup) -
 
 
 def _summaries(
-    config: CaptioningConfig, work: CaptioningWork, setup: RunSetup, task: _Task, stream: TextIO
+    config: CaptioningConfig, work: CaptioningWork, setup: RunSetup, task: RunTask, stream: TextIO
 ) -> Generator[ShardSummary, None, None]:
     """Summaries of shards as they are done, with progress shown."""
     num_shards = len(task.shard_ids)
-    _check_local_pool(config, num_shards)
     total = setup.record.plan.num_images
-    progress = show_progress(total, task.num_before, stream)
+    progress = show_progress(total, task.kept.total, stream)
     if setup.num_renamed:
         progress.note(f"{setup.num_renamed:,} images got another image id, since an earlier one has theirs ('…#2')")
     shards = f"{num_shards:,} shard" + ("" if num_shards == 1 else "s")
@@ -156,15 +127,8 @@ def _summaries(
         progress.close()
 
 
-def _check_local_pool(config: CaptioningConfig, num_shards: int) -> None:
-    """Refuse before Ray starts what can't fit on this machine whatever Ray finds."""
-    if config.cluster.kind is ClusterKind.LOCAL:
-        cpus = config.cluster.cpus or len(os.sched_getaffinity(0))
-        fit_pool(config.actors, config.cpus_per_actor, [cpus], num_shards, can_grow=False)
-
-
 def _from_pool(
-    config: CaptioningConfig, work: CaptioningWork, task: _Task, cluster: Cluster, note: Callable[[str], None]
+    config: CaptioningConfig, work: CaptioningWork, task: RunTask, cluster: Cluster, note: Callable[[str], None]
 ) -> Iterator[ShardSummary]:
     num_shards = len(task.shard_ids)
     wanted = min(config.actors.minimum if config.actors else 1, num_shards)
@@ -184,10 +148,10 @@ def _shortage(cluster: Cluster, config: CaptioningConfig) -> str:
     return f"{free:g} of {total:g} CPUs are free; captioners are starting or at work on large shards"
 
 
-def _progress(setup: RunSetup, task: _Task, tally: RunTally, ended: bool) -> RunProgress:
+def _progress(setup: RunSetup, task: RunTask, tally: RunTally, ended: bool) -> RunProgress:
     return RunProgress(
         num_images=setup.record.plan.num_images,
-        num_done=task.num_before + tally.counts.total,
+        num_done=task.kept.total + tally.counts.total,
         num_failed=tally.counts.failed,
         images_per_s=tally.steady_rate(),
         written_s=time.time(),

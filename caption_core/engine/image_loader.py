@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,16 +16,8 @@ from caption_core.errors import ImageError
 from caption_core.images import DecodedImage, decode_image, describe
 from caption_core.records import ErrorKind, ImageRef
 
-
-@dataclass(frozen=True, slots=True)
-class SameAs:
-    """The image has the same bytes as another one of its shard.
-
-    Attributes:
-        position: of that one.
-    """
-
-    position: int
+# An archive that hangs would otherwise cost a shard of a thousand images a day.
+MAX_GIVEN_UP = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +26,7 @@ class LoadedImage:
 
     Attributes:
         position: in its shard.
-        result: the image, or why there is none, or which other one it equals.
+        result: the image, or why there is none.
         sha256: of its bytes, in hexadecimal; None where they weren't read.
         num_bytes: read.
         read_s: time to read and hash it.
@@ -44,7 +35,7 @@ class LoadedImage:
     """
 
     position: int
-    result: DecodedImage | ImageError | SameAs
+    result: DecodedImage | ImageError
     sha256: str | None = None
     num_bytes: int = 0
     read_s: float = 0.0
@@ -58,16 +49,19 @@ class ImageLoader:
     Args:
         work: the run's.
         image_size: (height, width) in pixels that the captioner takes.
+        beat: called while a shard's beginning is looked for, which in a compressed archive takes long.
 
     Raises:
         CapstanError: this machine can't read the archive.
     """
 
-    def __init__(self, work: CaptioningWork, image_size: tuple[int, int]) -> None:
-        self._work, self._image_size = work, image_size
+    def __init__(
+        self, work: CaptioningWork, image_size: tuple[int, int], beat: Callable[[], None] = lambda: None
+    ) -> None:
+        self._work, self._image_size, self._beat = work, image_size, beat
         self._reader: ImageReader = work.source.open_reader()
         self._refs: Sequence[ImageRef] = ()
-        self._first = _FirstOfEachContent()
+        self._num_given_up = 0
         # One thread more than CPUs: it waits for files while the others decode.
         self._ahead = Lookahead(self._load, work.threads + 1, work.image_timeout_s, self._give_up)
 
@@ -76,27 +70,38 @@ class ImageLoader:
         """Threads that hang in an image that was given up."""
         return self._ahead.num_stuck
 
-    def load(self, refs: Sequence[ImageRef], positions: Iterable[int], ahead: int) -> Iterator[LoadedImage]:
+    def load(
+        self,
+        refs: Sequence[ImageRef],
+        positions: Sequence[int],
+        ahead: int,
+        note: Callable[[int | None], None] | None = None,
+    ) -> Iterator[LoadedImage]:
         """Load images, in order.
 
         Args:
             refs: of a shard.
             positions: which of them.
             ahead: images held or in the making beyond the one handed out.
+            note: called with each position before its image is touched, and with None when all are done with.
         """
-        self._refs, self._first = refs, _FirstOfEachContent()
-        self._reader.begin(refs)
-        yield from self._ahead.map(positions, ahead)
+        self._refs, self._num_given_up = refs, 0
+        self._reader.begin(refs, beat=self._beat)
+        handed_out = 0
+        with closing(self._ahead.map(_taken(positions, refs, note), ahead)) as images:
+            for image in images:
+                handed_out += 1
+                yield image
+                if self._num_given_up >= MAX_GIVEN_UP:
+                    break
+        timeout_s = self._work.image_timeout_s
+        yield from (_not_tried(position, timeout_s) for position in positions[handed_out:])
 
-    def close(self) -> None:
-        """Let go of threads and files."""
-        self._ahead.close()
-        self._reader.close()
-
-    def _load(self, position: int) -> LoadedImage:
+    def _load(self, item: tuple[int, ImageRef]) -> LoadedImage:
+        position, ref = item
         begun_s = time.perf_counter()
         try:
-            image = self._reader.read(self._refs[position], self._work.limits.max_bytes)
+            image = self._reader.read(ref, self._work.limits.max_bytes)
         except Exception as error:
             failure = ImageError(ErrorKind.UNREADABLE, describe(error))
             return LoadedImage(position, failure, read_s=time.perf_counter() - begun_s)
@@ -104,42 +109,39 @@ class ImageLoader:
             return LoadedImage(position, image.data, read_s=time.perf_counter() - begun_s, carried=image.carried)
         sha256 = hashlib.sha256(image.data).hexdigest()
         read_s = time.perf_counter() - begun_s
-        result, decode_s = _timed(lambda: self._decode(position, sha256, image.data))
+        result = self._decode(image.data)
+        decode_s = time.perf_counter() - begun_s - read_s
         return LoadedImage(position, result, sha256, len(image.data), read_s, decode_s, image.carried)
 
-    def _decode(self, position: int, sha256: str, data: bytes | ImageError) -> DecodedImage | ImageError | SameAs:
-        assert isinstance(data, bytes)
-        if self._work.dedup and (first := self._first.of(sha256, position)) != position:
-            return SameAs(first)
+    def _decode(self, data: bytes) -> DecodedImage | ImageError:
         try:
             return decode_image(data, self._image_size, self._work.limits)
         except ImageError as error:
             return error.with_traceback(None)  # which would hold on to the image's bytes
 
-    def _give_up(self, position: int) -> LoadedImage:
+    def _give_up(self, item: tuple[int, ImageRef]) -> LoadedImage:
         """Called while the thread at fault still hangs, perhaps with the reader's locks: a new reader takes over."""
+        position, _ = item
+        self._num_given_up += 1
         with suppress(Exception):
             reader = self._work.source.open_reader()
-            reader.begin(self._refs[position + 1 :])
+            reader.begin(self._refs[position + 1 :], beat=self._beat)
             self._reader = reader
         message = f"reading and decoding took longer than {self._work.image_timeout_s:g} s"
         return LoadedImage(position, ImageError(ErrorKind.TIMED_OUT, message), read_s=self._work.image_timeout_s)
 
 
-class _FirstOfEachContent:
-    """Which image of a shard came first with its bytes."""
+def _taken(
+    positions: Sequence[int], refs: Sequence[ImageRef], note: Callable[[int | None], None] | None
+) -> Iterator[tuple[int, ImageRef]]:
+    for position in positions:
+        if note:
+            note(position)
+        yield position, refs[position]
+    if note:
+        note(None)
 
-    def __init__(self) -> None:
-        self._positions: dict[str, int] = {}
-        self._lock = threading.Lock()
 
-    def of(self, sha256: str, position: int) -> int:
-        with self._lock:
-            return self._positions.setdefault(sha256, position)
-
-
-def _timed(
-    function: Callable[[], DecodedImage | ImageError | SameAs],
-) -> tuple[DecodedImage | ImageError | SameAs, float]:
-    begun_s = time.perf_counter()
-    return function(), time.perf_counter() - begun_s
+def _not_tried(position: int, timeout_s: float) -> LoadedImage:
+    message = f"not tried: {MAX_GIVEN_UP} images of its shard had taken longer than {timeout_s:g} s each"
+    return LoadedImage(position, ImageError(ErrorKind.TIMED_OUT, message))

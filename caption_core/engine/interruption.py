@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from types import FrameType
-from typing import NoReturn
+from typing import Any, NoReturn
+
+Handler = Callable[[int, FrameType | None], Any] | int | None
 
 
 class Interrupted(BaseException):
@@ -30,18 +32,29 @@ class Interrupted(BaseException):
 def interruptible() -> Iterator[None]:
     """Turn SIGINT and SIGTERM into `Interrupted` in the main thread.
 
-    To be entered after Ray is connected, which sets a handler of its own.
+    To be entered once around everything, and again after Ray is connected, which sets a handler of its own. Once a
+    signal has come, all others are ignored until the outermost is left: what cleans up must not be interrupted.
     """
     previous = {number: signal.signal(number, _interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
+    is_outermost = _interrupt not in previous.values()
     try:
         yield
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
+    except Interrupted:
+        if is_outermost:
+            _restore(previous)
+        raise
+    except BaseException:
+        _restore(previous)
+        raise
+    _restore(previous)
+
+
+def _restore(handlers: Mapping[signal.Signals, Handler]) -> None:
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
 
 
 def _interrupt(signal_number: int, _frame: FrameType | None) -> NoReturn:
-    # A second signal would interrupt the cleaning up that the first one began.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     raise Interrupted(signal_number)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeoutError  # a class of its own until Python 3.11
 from typing import Generic, TypeVar
@@ -39,7 +39,7 @@ class Lookahead(Generic[Item, Result]):
         self._stuck = [future for future in self._stuck if not future.done()]
         return len(self._stuck)
 
-    def map(self, items: Iterable[Item], ahead: int) -> Iterator[Result]:
+    def map(self, items: Iterable[Item], ahead: int) -> Generator[Result, None, None]:
         """Like `map`, in the same order.
 
         Args:
@@ -70,8 +70,10 @@ class Lookahead(Generic[Item, Result]):
         self._pool.shutdown(wait=False)
         self._pool = self._new_pool()
         result = self._give_up(task.item)
+        # Others may wait for what the one that hangs holds, so they begin anew, those under way too.
         for waiting in pending:
-            waiting.move_to(self._pool)
+            self._stuck.append(waiting.future)
+            waiting.begin_anew(self._pool)
         return result
 
     def _new_pool(self) -> ThreadPoolExecutor:
@@ -81,26 +83,29 @@ class Lookahead(Generic[Item, Result]):
 class _Task(Generic[Item, Result]):
     def __init__(self, item: Item, function: Callable[[Item], Result], pool: ThreadPoolExecutor) -> None:
         self.item, self._function = item, function
-        self._started_s: float | None = None
-        self.future = pool.submit(self._run)
+        self._submit(pool)
 
-    def move_to(self, pool: ThreadPoolExecutor) -> None:
-        """Start in other threads, unless it has been started."""
-        if self.future.cancel():
-            self.future = pool.submit(self._run)
+    def begin_anew(self, pool: ThreadPoolExecutor) -> None:
+        """Begin in other threads, unless it is done; what a thread makes of it that is under way is not waited for."""
+        if not self.future.done():
+            self.future.cancel()
+            self._submit(pool)
 
     def finishes_within(self, timeout_s: float) -> bool:
         """Wait for the result, for so long after the start, which may lie ahead."""
         while not self.future.done():
-            started_s = self._started_s
-            left_s = timeout_s if started_s is None else started_s + timeout_s - time.monotonic()
+            left_s = self._started_s[0] + timeout_s - time.monotonic() if self._started_s else timeout_s
             if left_s <= 0:
                 return False
             _wait(self.future, left_s)
         return True
 
-    def _run(self) -> Result:
-        self._started_s = time.monotonic()
+    def _submit(self, pool: ThreadPoolExecutor) -> None:
+        self._started_s: list[float] = []
+        self.future: Future[Result] = pool.submit(self._run, self._started_s)
+
+    def _run(self, started_s: list[float]) -> Result:
+        started_s.append(time.monotonic())
         return self._function(self.item)
 
 

@@ -87,11 +87,12 @@ class RunReport:
             "failed_by_kind": dict(self.counts.failed_by_kind),
             "parts": self.num_parts,
             "shard_size": plan.shard_size,
+            "begun_at": self.record.begun_at,
             "inputs": list(self.record.inputs),
             "settings": dict(self.record.identity.settings),
             "fingerprint": self.record.identity.fingerprint,
             "this_run": {
-                "begun_at": self.record.begun_at,
+                "started_at": self.record.started_at,
                 "ended_at": datetime.now(timezone.utc).isoformat("T", "seconds"),
                 "capstan": caption_core.__version__,
                 "images": tally.counts.total,

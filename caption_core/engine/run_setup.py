@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -26,12 +27,30 @@ from caption_core.archive.sources.combined import CombinedSource
 from caption_core.archive.storage import Storage
 from caption_core.engine.captioner_spec import CaptionerSpec
 from caption_core.engine.captioning_config import CaptioningConfig
+from caption_core.engine.cluster import ClusterKind
+from caption_core.engine.pool_size import fit_pool
 from caption_core.errors import UsageError
+from caption_core.records import ErrorKind
 from caption_core.search import SearchSettings
 
 # Raised when the columns of a part, or the rules by which an image becomes pixels, change: parts of different versions
 # must not be mixed in one folder.
 OUTPUT_VERSION = 2
+
+
+@dataclass(frozen=True, slots=True)
+class RunTask:
+    """What is to be done now.
+
+    Attributes:
+        shard_ids: to work on, in order.
+        num_images: in them, to work on.
+        kept: rows that stay as they are.
+    """
+
+    shard_ids: Sequence[int]
+    num_images: int
+    kept: OutcomeCounts
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,14 +78,20 @@ class RunSetup:
         """Images that have a row."""
         return sum_counts(self.done.values()).total
 
-    def pending(self) -> list[int]:
-        """Shards without a part, in order."""
-        return [shard_id for shard_id in range(self.record.plan.num_shards) if shard_id not in self.done]
+    def task(self, retry: Iterable[ErrorKind] | None) -> RunTask:
+        """What is to be done.
 
-    def failing(self, kinds: Iterable[str]) -> list[int]:
-        """Finished shards with failures of some kinds, in order."""
-        wanted = set(kinds)
-        return [shard_id for shard_id, counts in self.done.items() if wanted & counts.failed_by_kind.keys()]
+        Args:
+            retry: kinds of failures to try again; None to leave them.
+        """
+        plan = self.record.plan
+        pending = [shard_id for shard_id in range(plan.num_shards) if shard_id not in self.done]
+        num_pending = sum(len(plan.images_of(shard_id)) for shard_id in pending)
+        kinds = {kind.value for kind in retry or ()}
+        done = sum_counts(self.done.values())
+        kept = OutcomeCounts(done.ok, {kind: n for kind, n in done.failed_by_kind.items() if kind not in kinds})
+        failing = [shard_id for shard_id, counts in self.done.items() if kinds & counts.failed_by_kind.keys()]
+        return RunTask(sorted([*pending, *failing]), num_pending + done.total - kept.total, kept)
 
 
 def begin_run(config: CaptioningConfig, captioner: CaptionerSpec, source: CombinedSource) -> RunSetup:
@@ -104,12 +129,21 @@ def _set_up(
     output_schema(source.carried())  # raises where columns collide
     planned = _planned(config, source, plan_storage)
     plan = _plan(planned, config.shard_size)
-    if config.retry_failed is not None:
-        plan = _as_before_repairs(config.storage(), plan, plan_storage)
+    plan = _as_before_repairs(config, plan, plan_storage)
     search = config.search.applied_to(captioner.search)
-    record = begin_record(_identity(captioner.model_id, search, config, plan), plan, folder, config.inputs)
+    identity = _identity(captioner.model_id, search, config, plan, source.version())
+    record = begin_record(identity, plan, folder, config.inputs, read_record(config.storage()))
     done = {} if config.overwrite else _done(config.storage(), record, plan_storage)
-    return RunSetup(source, config.storage(), record, search, done, planned.num_renamed)
+    setup = RunSetup(source, config.storage(), record, search, done, planned.num_renamed)
+    _check_local_pool(config, len(setup.task(config.retry_failed).shard_ids))
+    return setup
+
+
+def _check_local_pool(config: CaptioningConfig, num_shards: int) -> None:
+    """Refuse before anything is written what can't fit on this machine whatever Ray finds."""
+    if num_shards and config.cluster.kind is ClusterKind.LOCAL:
+        cpus = config.cluster.cpus or len(os.sched_getaffinity(0))
+        fit_pool(config.actors, config.cpus_per_actor, [cpus], num_shards, can_grow=False)
 
 
 def _planned(config: CaptioningConfig, source: CombinedSource, folder: Storage) -> PlannedRefs:
@@ -130,7 +164,9 @@ def _plan(planned: PlannedRefs, shard_size: int | None) -> ShardPlan:
     )
 
 
-def _identity(model_id: str, search: SearchSettings, config: CaptioningConfig, plan: ShardPlan) -> RunIdentity:
+def _identity(
+    model_id: str, search: SearchSettings, config: CaptioningConfig, plan: ShardPlan, input_version: str
+) -> RunIdentity:
     """All that determines a run's rows; the batch size and the cluster don't."""
     return RunIdentity(
         {
@@ -143,6 +179,7 @@ def _identity(model_id: str, search: SearchSettings, config: CaptioningConfig, p
             "num_images": plan.num_images,
             "shard_size": plan.shard_size,
             "input_digest": plan.digest,
+            "input_version": input_version,
         }
     )
 
@@ -162,12 +199,17 @@ def _changed_input(output: Storage, record: RunRecord, plan_storage: Storage) ->
     return _difference(output, earlier, plan_storage, sizes_matter=True) or ""
 
 
-def _as_before_repairs(output: Storage, plan: ShardPlan, plan_storage: Storage) -> ShardPlan:
-    """The earlier run's plan, where the input differs from it in sizes alone: who retries may have mended files."""
+def _as_before_repairs(config: CaptioningConfig, plan: ShardPlan, plan_storage: Storage) -> ShardPlan:
+    """The plan under the digest that it had before files were mended.
+
+    Who retries may have mended files, so another size is no other input then. From then on the references on disk are
+    those of the mended files, and the digest is still that of the parts.
+    """
+    output = config.storage()
     earlier = read_record(output)
     if earlier is None or earlier.plan.digest == plan.digest:
         return plan
-    if _difference(output, earlier, plan_storage, sizes_matter=False) == "":
+    if _difference(output, earlier, plan_storage, sizes_matter=config.retry_failed is None) == "":
         return replace(plan, digest=earlier.plan.digest)
     return plan
 
@@ -194,20 +236,19 @@ def _first(batches: Iterator[pa.RecordBatch], limit: int | None) -> Iterator[pa.
             return
 
 
-def describe_plan(setup: RunSetup, inputs: Sequence[str]) -> list[str]:
+def describe_plan(setup: RunSetup, config: CaptioningConfig) -> list[str]:
     """What would run, and what is done, for a person."""
     plan, settings = setup.record.plan, setup.record.identity.settings
-    pending = setup.pending()
-    images = sum(len(plan.images_of(shard_id)) for shard_id in pending)
+    task = setup.task(config.retry_failed)
     failed = sum_counts(setup.done.values()).failed
     search = ", ".join(f"{name} {settings[name]}" for name in ("beam_width", "max_tokens", "length_penalty"))
     lines = [
-        f"input: {', '.join(inputs)}",
+        f"input: {', '.join(config.inputs)}",
         f"output: {setup.output}",
         f"images: {plan.num_images:,} ({_sizes(plan)})",
         f"shards: {plan.num_shards:,} of {plan.shard_size:,} images",
         f"done: {len(setup.done):,} shards with {setup.num_done:,} images, {failed:,} of them failed",
-        f"to do: {len(pending):,} shards with {images:,} images",
+        f"to do: {len(task.shard_ids):,} shards with {task.num_images:,} images",
         f"captioner: {settings['model_id']}; {search}",
     ]
     if setup.num_renamed:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -26,7 +27,7 @@ from caption_core.archive.parts import PartFooter, part_name, read_footer, read_
 from caption_core.archive.plan_files import PlanReader
 from caption_core.archive.run_record import check_shared, state_folder
 from caption_core.captioner import Captioner
-from caption_core.engine.image_loader import ImageLoader, LoadedImage, SameAs
+from caption_core.engine.image_loader import ImageLoader, LoadedImage
 from caption_core.engine.work import CaptioningWork, ShardSummary, StageSeconds
 from caption_core.errors import CapstanError, ImageError
 from caption_core.images import DecodedImage, describe
@@ -57,7 +58,7 @@ class ShardCaptioner:
         self._plan, self._refs = record.plan, PlanReader(self._state.sub(record.plan_folder))
         self._schema = output_schema(work.source.carried())
         self._captioner = _load(work)
-        self._loader = ImageLoader(work, self._captioner.image_size)
+        self._loader = ImageLoader(work, self._captioner.image_size, beat)
         self._name = f"{os.uname().nodename}:{os.getpid()}"
         # Warms up the runtime too, before the first shard's clock starts.
         self._probe()
@@ -85,8 +86,11 @@ class ShardCaptioner:
                 f"its workers died {attempt.number - 1} times, and not of one image; "
                 "the machine may lack memory for the captioner and its batches (see --batch-size)"
             )
-        counts = self._retry(shard, attempt, log) if committed is not None else self._commit(shard, attempt, log)
-        log.finish()
+        try:
+            counts = self._retry(shard, attempt, log) if committed is not None else self._commit(shard, attempt, log)
+        finally:
+            # An exception is no death: whoever catches it may try again, at full speed.
+            log.finish()
         return ShardSummary(
             shard_id, counts, self._name, shard.started_s, time.time(), shard.stages, num_bytes=shard.num_bytes
         )
@@ -141,22 +145,20 @@ class ShardCaptioner:
         todo = [position for position in positions if position not in outcomes]
         batch_size = 1 if attempt.is_careful else self._work.batch_size
         ahead = 0 if attempt.is_careful else _BATCHES_AHEAD * batch_size
-        same: dict[int, LoadedImage] = {}
+        copies = _Copies(self._work.dedup)
         batch: list[LoadedImage] = []
-        for image in self._loader.load(refs, _noted(todo, log) if attempt.is_careful else todo, ahead):
+        for image in self._loader.load(refs, todo, ahead, log.suspect if attempt.is_careful else None):
             self._beat()
             shard.add(image)
-            if isinstance(image.result, DecodedImage):
-                batch.append(image)
-            elif isinstance(image.result, SameAs):
-                same[image.position] = image
-            else:
+            if isinstance(image.result, ImageError):
                 outcomes[image.position] = _outcome(refs, image, image.result)
+            elif not copies.takes(image):
+                batch.append(image)
             if len(batch) == batch_size:
                 outcomes.update(self._caption_batch(shard, refs, batch))
                 batch = []
         outcomes.update(self._caption_batch(shard, refs, batch))
-        outcomes.update({at: _as_the_other(refs[at], image, outcomes) for at, image in same.items()})
+        outcomes.update(copies.outcomes(refs, outcomes))
         return [outcomes[position] for position in positions]
 
     def _caption_batch(
@@ -215,10 +217,29 @@ class _ShardInWork:
         self.num_bytes += image.num_bytes
 
 
-def _noted(positions: Sequence[int], log: AttemptLog) -> Iterator[int]:
-    for position in positions:
-        log.suspect(position)
-        yield position
+class _Copies:
+    """Images with the same bytes as an earlier one of their shard."""
+
+    def __init__(self, wanted: bool) -> None:
+        self._wanted = wanted
+        self._first: dict[str | None, int] = {}
+        # Without their pixels, of which a shard may have thousands.
+        self._copies: list[tuple[int, int, float, Mapping[str, Any]]] = []
+
+    def takes(self, image: LoadedImage) -> bool:
+        """Whether an image that was decoded need not be captioned."""
+        first = self._first.setdefault(image.sha256, image.position) if self._wanted else image.position
+        if first == image.position:
+            return False
+        self._copies.append((image.position, first, 1000 * image.decode_s, image.carried))
+        return True
+
+    def outcomes(self, refs: Sequence[ImageRef], others: Mapping[int, ImageOutcome]) -> dict[int, ImageOutcome]:
+        """What became of the copies, given what became of the first ones."""
+        return {
+            position: replace(others[first], ref=refs[position], decode_ms=decode_ms, infer_ms=None, carried=carried)
+            for position, first, decode_ms, carried in self._copies
+        }
 
 
 def _pixels(image: LoadedImage) -> NDArray[np.uint8]:
@@ -237,11 +258,6 @@ def _outcome(refs: Sequence[ImageRef], image: LoadedImage, result: Caption | Ima
         decode_ms=1000 * image.decode_s if decoded else None,
         carried=image.carried,
     )
-
-
-def _as_the_other(ref: ImageRef, image: LoadedImage, outcomes: dict[int, ImageOutcome]) -> ImageOutcome:
-    assert isinstance(image.result, SameAs)
-    return replace(outcomes[image.result.position], ref=ref, carried=image.carried)
 
 
 def _condemned(ref: ImageRef) -> ImageOutcome:

@@ -78,6 +78,17 @@ def test_deaths_that_no_image_explains_are_hopeless_in_the_end(state: Storage) -
     assert tries == [False] * 6 + [True] * 2
 
 
+def test_a_death_while_the_part_is_written_blames_no_image(state: Storage) -> None:
+    for _ in range(2):
+        attempt(state)
+    for _ in range(3):
+        log = AttemptLog(state, 7)
+        log.begin()
+        log.suspect(8)
+        log.suspect(None)
+    assert attempt(state).condemned == ()
+
+
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"number": 3}', b'{"other": 1, "condemned": []}'])
 def test_notes_that_a_death_left_unreadable_count_as_none(state: Storage, content: bytes) -> None:
     attempt(state)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,9 @@ import pytest
 from caption_core.archive.outcomes import OutcomeCounts
 from caption_core.archive.output_folder import check_apart, clear_output, held_output_folder, is_held
 from caption_core.archive.parts import PartFooter, write_part
+from caption_core.archive.run_record import begin_record, read_record, write_record
+from caption_core.archive.run_state import RunIdentity
+from caption_core.archive.shards import ShardPlan
 from caption_core.archive.storage import Storage
 from caption_core.errors import UsageError
 from caption_core.records import OUTPUT_SCHEMA
@@ -116,3 +121,37 @@ def test_clearing_deletes_what_runs_wrote_and_nothing_else(tmp_path: Path) -> No
         "more/part-00000.parquet",
         "notes.txt",
     ]
+
+
+def test_a_second_start_harms_the_first_in_nothing(tmp_path: Path) -> None:
+    with held_output_folder(Storage.at(tmp_path / "out")):
+        (tmp_path / "out" / "_run" / "plan-0").mkdir()
+        with pytest.raises(UsageError, match="another run"), held_output_folder(Storage.at(tmp_path / "out")):
+            pytest.fail("two runs in one folder")
+        assert (tmp_path / "out" / "_run" / "plan-0").is_dir()
+
+
+def test_wrong_usage_leaves_no_new_folder_but_a_run_that_has_begun_stays(tmp_path: Path) -> None:
+    new, begun = Storage.at(tmp_path / "new"), Storage.at(tmp_path / "begun")
+    with pytest.raises(UsageError, match="wrong"), held_output_folder(new):
+        raise UsageError("wrong")
+    assert not new.is_there()
+    with pytest.raises(UsageError, match="wrong"), held_output_folder(begun):
+        _begin_wrongly(begun)
+    assert read_record(begun) is not None
+
+
+def _begin_wrongly(output: Storage) -> None:
+    write_record(output, begin_record(RunIdentity({"a": 1}), ShardPlan(1, 1, "d"), "plan-0", ["in"]))
+    raise UsageError("wrong")
+
+
+def test_who_only_looks_stops_no_run_from_starting(tmp_path: Path) -> None:
+    output = Storage.at(tmp_path / "out")
+    with held_output_folder(output):
+        pass
+    with (tmp_path / "out" / "_run" / "lock").open("rb") as looking:
+        fcntl.flock(looking, fcntl.LOCK_SH)
+        threading.Timer(0.2, lambda: fcntl.flock(looking, fcntl.LOCK_UN)).start()
+        with held_output_folder(output):
+            pass

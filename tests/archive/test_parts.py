@@ -23,7 +23,6 @@ from caption_core.archive.parts import (
     part_name,
     read_footer,
     read_rows,
-    remove_temporaries,
     shard_id_of,
     write_part,
 )
@@ -105,15 +104,6 @@ def test_readers_pass_over_what_is_half_written(tmp_path: Path) -> None:
     (tmp_path / "_run" / "run.json").write_text("{}")
     assert ds.dataset(tmp_path, format="parquet").count_rows() == 2
     assert len(pd.read_parquet(tmp_path)) == 2
-
-
-def test_only_temporary_files_are_removed(tmp_path: Path) -> None:
-    write(tmp_path)
-    keep = ["_part-00001.parquet", ".part-00001.parquet.0123456789abcdef.tmp.txt", "notes.tmp", ".hidden"]
-    for name in [*keep, ".part-00001.parquet.0123456789abcdef.tmp", ".part-100000.parquet.ffffffffffffffff.tmp"]:
-        (tmp_path / name).touch()
-    assert remove_temporaries(Storage.at(tmp_path)) == 2
-    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*keep, "part-00000.parquet"])
 
 
 def test_a_full_disk_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -60,3 +61,12 @@ def test_only_plans_of_other_runs_are_removed(tmp_path: Path) -> None:
     remove_other_plans(Storage.at(tmp_path), "plan-1111")
     assert sorted(path.name for path in (tmp_path / "_run").iterdir()) == ["attempts", "plan-1111", "plan-file"]
     remove_other_plans(Storage.at(tmp_path / "nowhere"), None)
+
+
+def test_a_continued_run_has_begun_when_it_began(tmp_path: Path) -> None:
+    first = written(tmp_path)
+    earlier = replace(first, begun_at="2020-01-01T00:00:00+00:00")
+    again = begin_record(IDENTITY, first.plan, "plan-1", ["photographs"], earlier)
+    assert (again.begun_at, again.started_at >= first.started_at) == (earlier.begun_at, True)
+    other = begin_record(RunIdentity({"model_id": "m@2"}), first.plan, "plan-1", ["photographs"], earlier)
+    assert other.begun_at == other.started_at

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import pickle
+import shutil
 import signal
 import stat
 from pathlib import Path
@@ -14,7 +17,7 @@ import pyarrow as pa
 import pytest
 from pyarrow import fs
 
-from caption_core.archive.storage import Storage, is_remote, open_file_system, open_store, split_address
+from caption_core.archive.storage import Storage, has_keys, is_remote, open_file_system, open_store, split_address
 from caption_core.errors import CapstanError, UsageError
 from tests.s3_server import S3Server
 
@@ -202,6 +205,14 @@ def test_a_local_folder_is_known_as_a_path(tmp_path: Path, s3: S3Server) -> None
         ("abfss://:topsecret@account/a", "no keys"),
         ("s3://bucket?endpoint_override=topsecret/a", "no options"),
         ("s3://bucket/a?region=eu-west-1&secret_key=topsecret", "no options"),
+        ("s3://AKIAEXAMPLE:topsecret@bucket/a?region=eu-west-1", "no keys"),
+        ("s3://AKIAEXAMPLE:topsecret/def@bucket", "no keys"),
+        ("s3://AKIAEXAMPLE:topsecret?region=eu/def@bucket", "no keys"),
+        ("gs://topsecret:9000/a", "no keys"),
+        ("abfss://container:topsecret/def@account/a", "no keys"),
+        ("hdfs://user:topsecret/def@host/a", "no keys"),
+        ("s3://topsecret/a?region=eu-west-1", "no options"),
+        ("s3://bucket/a\udcff", "not UTF-8"),
         ("s3:///a", "can't be used"),
     ],
 )
@@ -228,6 +239,91 @@ def test_what_belongs_to_a_place_may_stand_before_an_at_sign(address: str, path:
 def test_addresses_that_nothing_can_be_written_to(address: str) -> None:
     with pytest.raises(UsageError, match="can't write there"):
         Storage.at(address)
+
+
+@pytest.mark.parametrize("address", ["https://user:topsecret@example.org/a", "S3://AKIAEXAMPLE:topsecret@bucket/a"])
+def test_keys_in_an_address_of_another_kind_are_not_repeated(address: str) -> None:
+    with pytest.raises(UsageError, match="can't write there") as caught:
+        Storage.at(address)
+    assert "topsecret" not in str(caught.value)
+
+
+def test_a_port_is_no_key() -> None:
+    assert not has_keys("hdfs", "host:9000")
+    assert not has_keys("hdfs", "[::1]:9000")
+    assert not has_keys("abfs", "host:10000")
+
+
+@pytest.mark.parametrize("path", ["", "loop", "loop/in/it", "x" * 300, "a\udcff", "a\0b", "file/below"])
+def test_a_path_that_cannot_be_used_is_told(tmp_path: Path, path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UsageError):
+        Storage.at(path)
+
+
+def test_a_folder_whose_real_name_is_not_text_is_told(tmp_path: Path) -> None:
+    real = tmp_path / os.fsdecode(b"\xff")
+    real.mkdir()
+    (tmp_path / "link").symlink_to(real)
+    with pytest.raises(UsageError, match="not UTF-8"):
+        Storage.at(tmp_path / "link")
+
+
+def test_what_killed_writers_left_is_removed(storage: Storage) -> None:
+    ours = [f".{name}.{'0123456789abcdef'}.tmp" for name in ("part-00000.parquet", "run.json", "a b")]
+    others = [".a.tmp", ".a.0123.tmp", "a.0123456789abcdef.tmp", ".a.0123456789abcdef.tmp.parquet", "a"]
+    for name in (*ours, *others):
+        with storage.file_system.open_output_stream(f"{storage.path}/{name}") as file:
+            file.write(b"half")
+    storage.sub("folder").make()
+    storage.sub("folder").write(ours[0], b"x")
+    assert storage.remove_temporaries() == 3
+    assert storage.names() == sorted(others)
+    assert storage.sub("folder").names() == [ours[0]]
+    assert storage.remove_temporaries() == 0
+
+
+def test_a_killed_write_leaves_what_is_removed(tmp_path: Path) -> None:
+    storage = Storage.at(tmp_path)
+    with storage.moved_into_place("run.json") as path:
+        Path(path).write_bytes(b"{}")
+        shutil.copy(path, f"{path}.copy")
+    Path(f"{path}.copy").rename(path)
+    assert storage.remove_temporaries() == 1
+    assert storage.names() == ["run.json"]
+
+
+@pytest.mark.parametrize("refusal", [errno.EINVAL, errno.ENOTSUP])
+def test_a_folder_that_cannot_be_synced_is_no_failure(
+    tmp_path: Path, refusal: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sync = os.fsync
+
+    def refuse_folders(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(refusal, os.strerror(refusal))
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", refuse_folders)
+    storage = Storage.at(tmp_path)
+    storage.write("a", b"content")
+    assert storage.read("a") == b"content"
+    assert storage.names() == ["a"]
+
+
+def test_a_folder_that_fails_to_sync_is_a_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sync = os.fsync
+
+    def fail_for_folders(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EIO, "input/output error")
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fail_for_folders)
+    with pytest.raises(OSError, match="input/output"):
+        Storage.at(tmp_path).write("a", b"content")
 
 
 def test_a_bucket_alone_is_a_folder(s3: S3Server) -> None:

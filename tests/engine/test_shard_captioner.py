@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -25,6 +25,7 @@ from caption_core.archive.storage import Storage
 from caption_core.captioner import Captioner
 from caption_core.engine import shard_captioner
 from caption_core.engine.captioner_spec import CaptionerSpec
+from caption_core.engine.image_loader import MAX_GIVEN_UP
 from caption_core.engine.shard_captioner import ShardCaptioner
 from caption_core.engine.work import CaptioningWork, ShardSummary
 from caption_core.errors import CapstanError
@@ -329,18 +330,18 @@ def test_only_failures_of_the_given_kinds_are_tried_again(folders: Folders) -> N
 
 
 class StuckReader:
-    """Hangs on one image until it is released."""
+    """Hangs on images whose names say so, until it is released."""
 
     release = threading.Event()
 
     def __init__(self, inner: ImageReader) -> None:
         self._inner = inner
 
-    def begin(self, refs: Sequence[ImageRef]) -> None:
-        self._inner.begin(refs)
+    def begin(self, refs: Sequence[ImageRef], beat: Callable[[], None] = lambda: None) -> None:
+        self._inner.begin(refs, beat=beat)
 
     def read(self, ref: ImageRef, max_bytes: int) -> SourceImage:
-        if ref.image_id == "stuck.png":
+        if "stuck" in ref.image_id:
             self.release.wait()
         return self._inner.read(ref, max_bytes)
 
@@ -354,16 +355,40 @@ class StuckSource(FolderSource):
         return StuckReader(super().open_reader())
 
 
-def test_an_image_that_hangs_is_a_row_and_the_others_are_captioned(folders: Folders) -> None:
+@pytest.fixture
+def stuck(folders: Folders) -> Iterator[CaptioningWork]:
+    """Work on a folder in which some images hang."""
+    StuckReader.release.clear()
+    yield replace(folders.work(), source=StuckSource(folders.source.resolve()), image_timeout_s=0.3)
+    StuckReader.release.set()
+
+
+def test_an_image_that_hangs_is_a_row_and_the_others_are_captioned(folders: Folders, stuck: CaptioningWork) -> None:
     colours = write_images(folders.source, 20)
     write_file(folders.source / "stuck.png", plain())
     folders.plan()
-    work = replace(folders.work(), source=StuckSource(folders.source.resolve()), image_timeout_s=0.3)
-    try:
-        _, rows = run(folders, work)
-    finally:
-        StuckReader.release.set()
+    _, rows = run(folders, stuck)
     assert {name: row["error_kind"] for name, row in rows.items()} == {
         **dict.fromkeys(colours),
         "stuck.png": "timed_out",
     }
+
+
+def test_an_image_equal_to_one_that_hangs_has_its_own_caption(folders: Folders, stuck: CaptioningWork) -> None:
+    write_file(folders.source / "a_stuck.png", plain((9, 9, 9)))
+    for name in ("b.png", "c.png"):
+        write_file(folders.source / name, plain((9, 9, 9)))
+    folders.plan()
+    _, rows = run(folders, replace(stuck, dedup=True))
+    assert [row["error_kind"] for row in rows.values()] == ["timed_out", None, None]
+    assert rows["b.png"]["caption"] == rows["c.png"]["caption"] == expected_caption((9, 9, 9))
+
+
+def test_a_shard_in_which_everything_hangs_is_not_tried_to_its_end(folders: Folders, stuck: CaptioningWork) -> None:
+    for index in range(30):
+        write_file(folders.source / f"stuck{index:02d}.png", plain())
+    folders.plan()
+    summary, rows = run(folders, stuck)
+    assert summary.counts == OutcomeCounts(0, {"timed_out": 30})
+    not_tried = [row for row in rows.values() if str(row["error_message"]).startswith("not tried")]
+    assert len(not_tried) == 30 - MAX_GIVEN_UP

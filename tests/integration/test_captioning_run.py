@@ -8,11 +8,14 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.dataset as ds
+import pyarrow.parquet as pq
 import pytest
 
 from caption_core.archive.outcomes import OutcomeCounts
 from caption_core.archive.parts import list_parts
+from caption_core.archive.sources.options import InputOptions
 from caption_core.archive.storage import Storage
 from caption_core.engine.captioner_spec import CaptionerSpec
 from caption_core.engine.captioning_config import CaptioningConfig, SearchOverrides
@@ -22,7 +25,15 @@ from caption_core.engine.pool_size import ActorRange
 from caption_core.engine.run_report import RunReport
 from caption_core.errors import CapstanError, UsageError
 from caption_core.records import VOLATILE_COLUMNS, ErrorKind
-from tests.builders import plain, write_file, write_hostile_folder, write_images, write_oddly_named_images, written
+from tests.builders import (
+    Colour,
+    plain,
+    write_file,
+    write_hostile_folder,
+    write_images,
+    write_oddly_named_images,
+    written,
+)
 from tests.fake_captioner import DEADLY, POISON, FakeLoader, expected_caption, fake_spec
 
 # A hang is what these tests look for; a run takes some seconds, on a loaded machine a minute.
@@ -135,6 +146,7 @@ def test_what_can_never_fit_is_refused_before_ray_starts(run: Run) -> None:
         run(actors=ActorRange(3, 8))
     with pytest.raises(UsageError, match="an actor needs 3 CPUs"):
         run(cpus_per_actor=3)
+    assert not run.output.exists()
 
 
 def test_a_part_that_went_missing_is_made_again_and_only_that(run: Run) -> None:
@@ -205,6 +217,40 @@ def test_failed_images_that_were_mended_are_tried_again_and_their_rows_replaced(
     }
     after = run.parts()
     assert sum(after[path] != before[path] for path in before) == 2, "only the parts with failed images"
+    assert run().tally.counts == OutcomeCounts(), "mended files are the input from now on"
+
+
+def test_a_retry_is_judged_by_all_rows(run: Run) -> None:
+    write_images(run.source, 200)
+    for index in range(110):
+        write_file(run.source / "9" / f"{index:03d}.png", b"")
+    assert run(max_error_rate=0.5).counts.failed == 110
+    assert run(max_error_rate=0.5, retry_failed=frozenset(ErrorKind)).counts.failed == 110
+
+
+def test_a_parquet_file_that_was_written_anew_is_another_input(run: Run) -> None:
+    def write(colour: Colour) -> None:
+        columns = {"image": [plain(colour)] * 12, "thumb": [plain()] * 12}
+        pq.write_table(pa.table(columns), run.source / "images.parquet")
+
+    run.source.mkdir()
+    write((1, 2, 3))
+    inputs = (str(run.source / "images.parquet"),)
+    options = InputOptions(image_column="image")
+    run(inputs=inputs, options=options)
+    assert run(inputs=inputs, options=options).tally.num_shards == 0
+    with pytest.raises(UsageError, match="input_version"):
+        run(inputs=inputs, options=InputOptions(image_column="thumb"))
+    write((3, 2, 1))
+    with pytest.raises(UsageError, match="input_version"):
+        run(inputs=inputs, options=options)
+
+
+def test_a_loader_that_breaks_is_told_in_one_line(run: Run) -> None:
+    write_images(run.source, 4)
+    with pytest.raises(CapstanError, match="RuntimeError: out of order") as caught:
+        run(fake_spec(FakeLoader(breaks=True)))
+    assert "\n" not in str(caught.value)
 
 
 def test_too_many_failures_stop_the_run_with_the_reason(run: Run) -> None:

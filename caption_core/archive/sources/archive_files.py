@@ -10,6 +10,7 @@ import pyarrow as pa
 from pyarrow import fs
 
 from caption_core.archive.storage import is_remote, open_file_system
+from caption_core.archive.store_errors import cause_of
 from caption_core.errors import CapstanError, UsageError
 
 
@@ -26,7 +27,7 @@ def open_archive_file(location: str) -> pa.NativeFile:
         file_system, path = _located(location)
         return file_system.open_input_file(path)
     except OSError as error:
-        raise CapstanError(f"{location}: can't be opened: {_cause(error)}") from error
+        raise CapstanError(f"{location}: can't be opened: {cause_of(error)}") from error
 
 
 def check_archive_file(location: str) -> None:
@@ -39,9 +40,11 @@ def check_archive_file(location: str) -> None:
     try:
         kind = file_system.get_file_info(path).type
     except (OSError, UnicodeEncodeError) as error:
-        raise UsageError(f"{location!r}: can't be looked up: {_cause(error)}") from error
+        raise UsageError(f"{location!r}: can't be looked up: {cause_of(error)}") from error
     if kind == fs.FileType.NotFound:
         raise UsageError(f"{location}: no such file")
+    if kind == fs.FileType.Directory:
+        raise UsageError(f"{location}: a folder, not a file")
     if kind != fs.FileType.File:
         raise UsageError(f"{location}: not a regular file")
 
@@ -60,7 +63,3 @@ def _located(location: str) -> tuple[fs.FileSystem, str]:
     if is_remote(location):
         return open_file_system(location)
     return fs.LocalFileSystem(), str(Path(location).absolute())
-
-
-def _cause(error: OSError | UnicodeEncodeError) -> str:
-    return getattr(error, "strerror", None) or str(error).splitlines()[0]

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from caption_core.archive.refs import REF_SCHEMA
-from caption_core.archive.sources.source import ImageReader, ImageSource, SourceImage
+from caption_core.archive.sources.source import ImageReader, ImageSource, SourceImage, no_beat
 from caption_core.errors import CapstanError, ImageError, UsageError
 from caption_core.records import ErrorKind, ImageRef
 
@@ -55,6 +56,11 @@ class CombinedSource:
             source.open_reader().close()
         return _CombinedReader([source for _, source in self.sources])
 
+    def version(self) -> str:
+        """See `ImageSource`."""
+        versions = [source.version() for _, source in self.sources]
+        return hashlib.sha256("\n".join(versions).encode()).hexdigest() if any(versions) else ""
+
     def locations(self) -> Sequence[str]:
         """See `ImageSource`."""
         return [location for _, source in self.sources for location in source.locations()]
@@ -67,7 +73,7 @@ class _CombinedReader:
         self._sources = sources
         self._readers: dict[int, ImageReader | ImageError] = {}
 
-    def begin(self, refs: Sequence[ImageRef]) -> None:
+    def begin(self, refs: Sequence[ImageRef], *, beat: Callable[[], None] = no_beat) -> None:
         wanted: dict[int, list[ImageRef]] = {}
         for ref in refs:
             wanted.setdefault(ref.source, []).append(ref)
@@ -76,7 +82,7 @@ class _CombinedReader:
         for number, its_refs in wanted.items():
             reader = self._readers[number] = self._open(number)
             if not isinstance(reader, ImageError):
-                reader.begin(its_refs)
+                reader.begin(its_refs, beat=beat)
 
     def read(self, ref: ImageRef, max_bytes: int) -> SourceImage:
         reader = self._readers[ref.source]

@@ -19,7 +19,7 @@ import pyarrow as pa
 from caption_core.archive.refs import batches_of
 from caption_core.archive.sources.file_names import name_to_text
 from caption_core.archive.sources.patterns import Pattern
-from caption_core.archive.sources.source import ImageReader, SourceImage
+from caption_core.archive.sources.source import ImageReader, SourceImage, no_beat
 from caption_core.errors import CapstanError, ImageError, UsageError
 from caption_core.records import ErrorKind, ImageRef
 
@@ -87,6 +87,10 @@ class FolderSource:
             )
         return _FolderReader(self)
 
+    def version(self) -> str:
+        """See `ImageSource`: nothing."""
+        return ""
+
     def locations(self) -> Sequence[str]:
         """See `ImageSource`."""
         return [str(self.root)]
@@ -111,7 +115,7 @@ class FolderSource:
         def may_hold(folder: bytes) -> bool:
             return pattern is None or pattern.may_hold(os.fsdecode(os.path.relpath(folder, root)))
 
-        for path in _walk(root, may_hold):
+        for path in walk_files(root, IMAGE_EXTENSIONS, may_hold):
             name = os.path.relpath(path, root)
             if pattern is None or pattern.matches(os.fsdecode(name)):
                 yield ImageRef(name_to_text(name), _uri(path), _size(path))
@@ -128,7 +132,7 @@ class _FolderReader:
     def __init__(self, source: FolderSource) -> None:
         self._source = source
 
-    def begin(self, refs: Sequence[ImageRef]) -> None:
+    def begin(self, refs: Sequence[ImageRef], *, beat: Callable[[], None] = no_beat) -> None:
         """See `ImageReader`; nothing to prepare."""
 
     def read(self, ref: ImageRef, max_bytes: int) -> SourceImage:
@@ -176,10 +180,14 @@ def local_file_error(path: bytes, error: Exception) -> ImageError:
     return ImageError(ErrorKind.UNREADABLE, _cause(error))
 
 
-def _walk(folder: bytes, may_hold: Callable[[bytes], bool]) -> Iterator[bytes]:
-    """The paths of what is named as an image below a folder, in bytewise order; enters only folders that may hold some.
+def walk_files(folder: bytes, extensions: tuple[bytes, ...], may_hold: Callable[[bytes], bool]) -> Iterator[bytes]:
+    """The paths of what is named with these extensions below a folder, in bytewise order; names that start with a dot
+    are left out, and only folders that may hold some are entered.
 
-    A folder that is named as an image is yielded, so that a row says it is none, and entered all the same.
+    A folder that is named so is yielded, so that a row says it is no image, and entered all the same.
+
+    Raises:
+        UsageError: a folder can't be listed.
     """
     with _scan(folder) as entries:
         # Names alone are kept: a folder may hold millions.
@@ -190,8 +198,8 @@ def _walk(folder: bytes, may_hold: Callable[[bytes], bool]) -> Iterator[bytes]:
         path = os.path.join(folder, name)
         if name.endswith(b"/"):
             if may_hold(path[:-1]):
-                yield from _walk(path[:-1], may_hold)
-        elif name.lower().endswith(IMAGE_EXTENSIONS):
+                yield from walk_files(path[:-1], extensions, may_hold)
+        elif name.lower().endswith(extensions):
             yield path
 
 

@@ -10,6 +10,8 @@ from __future__ import annotations
 import threading
 import zlib
 from collections import OrderedDict
+from collections.abc import Callable
+from itertools import chain
 from typing import Any
 
 from caption_core.archive.sources.random_access import RandomAccess, read_blocks
@@ -21,6 +23,7 @@ _CACHED_BLOCKS = 8
 _FIRST_SPACING = 16  # blocks between two states
 # A state takes some 60 kB (deflate's window of 32 kB, tables, compressed bytes not yet used): 15 MB at most.
 _MOST_STATES = 256
+_BLOCKS_PER_BEAT = 16
 _FETCH_BYTES = 1 << 14
 _GZIP_FORMAT = 16 + zlib.MAX_WBITS
 
@@ -50,6 +53,18 @@ class GzipAccess:
         with self._lock:
             return read_blocks(self._block_at, _BLOCK_BYTES, num_bytes, offset)
 
+    def approach(self, offset: int, beat: Callable[[], None]) -> None:
+        """See `RandomAccess`; others can read between the pieces of the way."""
+        goal = offset // _BLOCK_BYTES
+        with self._lock:
+            start = self._nearest(goal)
+        for index in chain(range(start, goal, _BLOCKS_PER_BEAT), (goal,)):
+            beat()
+            with self._lock:
+                is_passed = index < min(self._next, goal)  # by another thread's read
+                if not is_passed and not self._block_at(index):
+                    return
+
     def close(self) -> None:
         """See `RandomAccess`."""
         with self._lock:
@@ -65,8 +80,17 @@ class GzipAccess:
             self._advance()
         return self._blocks.get(index, b"")
 
+    def _nearest(self, index: int) -> int:
+        """The block from which the decompressor would set out for this one."""
+        if index in self._blocks or self._next <= index:
+            return min(self._next, index)
+        return self._state_before(index)
+
+    def _state_before(self, index: int) -> int:
+        return max(state for state in self._states if state <= index)
+
     def _go_back(self, index: int) -> None:
-        self._next = max(state for state in self._states if state <= index)
+        self._next = self._state_before(index)
         self._inflater = self._states[self._next].copy()
 
     def _advance(self) -> None:

@@ -2,24 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from caption_core.archive.sources.archive_files import check_archive_file, file_name
 from caption_core.archive.sources.combined import CombinedSource
-from caption_core.archive.sources.folder import FolderSource
+from caption_core.archive.sources.folder import FolderSource, walk_files
 from caption_core.archive.sources.manifest import MANIFEST_EXTENSIONS, Manifest
 from caption_core.archive.sources.options import InputOptions
 from caption_core.archive.sources.parquet_images import ParquetImages, holds_images
-from caption_core.archive.sources.patterns import split_pattern
+from caption_core.archive.sources.patterns import Pattern, split_pattern
 from caption_core.archive.sources.remote_folder import RemoteFolder, list_matching
 from caption_core.archive.sources.source import ImageSource
 from caption_core.archive.sources.tar import TAR_EXTENSIONS, TarSource
 from caption_core.archive.storage import is_remote
+from caption_core.archive.store_errors import cause_of
 from caption_core.errors import UsageError
 
 _ARCHIVE_EXTENSIONS = (*TAR_EXTENSIONS, *MANIFEST_EXTENSIONS)
+
+# Which option concerns which kinds of input, and how those are called.
+_CONCERNED: tuple[tuple[str, Callable[[InputOptions], object], tuple[type[ImageSource], ...], str], ...] = (
+    ("--image-root", lambda options: options.image_root, (Manifest,), "manifest"),
+    ("--path-column", lambda options: options.path_column, (Manifest,), "manifest"),
+    ("--image-column", lambda options: options.image_column, (ParquetImages,), "Parquet file of images"),
+    (
+        "--id-column",
+        lambda options: options.id_column,
+        (Manifest, ParquetImages),
+        "manifest and no Parquet file of images",
+    ),
+)
 
 
 def open_inputs(inputs: Sequence[str], options: InputOptions) -> CombinedSource:
@@ -29,10 +44,11 @@ def open_inputs(inputs: Sequence[str], options: InputOptions) -> CombinedSource:
     (`*`, `?`, `[…]`, `**`) of image files or of archives.
 
     Raises:
-        UsageError: one is missing, of no known kind, or can't be read with these options.
+        UsageError: one is missing, of no known kind, or can't be read with these options; or an option concerns none.
     """
     may_lack = replace(options, carry_where_there=len(inputs) > 1)
     named = [pair for text in inputs for pair in _open(text, may_lack)]
+    _check_options([source for _, source in named], options)
     source = CombinedSource(tuple(zip(_unique([name for name, _ in named]), (s for _, s in named), strict=True)))
     carried = source.carried().names
     for column, name in options.carry:
@@ -41,10 +57,22 @@ def open_inputs(inputs: Sequence[str], options: InputOptions) -> CombinedSource:
     return source
 
 
+def _check_options(sources: Sequence[ImageSource], options: InputOptions) -> None:
+    for option, value_of, kinds, called in _CONCERNED:
+        if value_of(options) is not None and not any(isinstance(source, kinds) for source in sources):
+            raise UsageError(f"{option}: no {called} among the inputs")
+
+
 def _open(text: str, options: InputOptions) -> Iterator[tuple[str, ImageSource]]:
+    if not text:
+        raise UsageError("an empty text names no input; the working directory is .")
     if "://" in text and not is_remote(text):
-        raise UsageError(f"{text}: can't be listed; to caption what is on the web, list its addresses in a manifest")
+        scheme = text.partition("://")[0]  # what follows may hold a password
+        raise UsageError(
+            f"{scheme}://…: can't be listed; to caption what is on the web, list its addresses in a manifest"
+        )
     base, pattern = split_pattern(text)
+    _check_path(base)
     if pattern is None:
         yield file_name(base) or base, _open_one(base, options)
     elif _is_archive(pattern):
@@ -55,6 +83,18 @@ def _open(text: str, options: InputOptions) -> Iterator[tuple[str, ImageSource]]
             yield name, _open_archive(location, options)
     else:
         yield file_name(base) or base, _open_folder(base, options, pattern)
+
+
+def _check_path(path: str) -> None:
+    """See to it that this machine can look a path up; that nothing is there is told later, in words of its kind."""
+    if is_remote(path):
+        return
+    try:
+        os.stat(path)  # noqa: PTH116 - pathlib hides some of these errors
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{path}: can't be looked up: {cause_of(error)}") from error
 
 
 def _open_one(text: str, options: InputOptions) -> ImageSource:
@@ -86,10 +126,15 @@ def _matching_archives(base: str, pattern: str, options: InputOptions) -> Iterat
     if is_remote(base):
         yield from list_matching(base, options, pattern)
         return
-    folder = Path(base)
-    for path in sorted(folder.glob(pattern)):
-        if path.is_file():
-            yield path.relative_to(folder).as_posix(), str(path.resolve())
+    root, wanted = os.fsencode(Path(base).resolve()), Pattern(pattern)
+
+    def name_of(path: bytes) -> str:
+        return os.fsdecode(os.path.relpath(path, root))
+
+    extensions = tuple(map(os.fsencode, _ARCHIVE_EXTENSIONS))
+    for path in walk_files(root, extensions, lambda folder: wanted.may_hold(name_of(folder))):
+        if wanted.matches(name_of(path)) and Path(os.fsdecode(path)).is_file():
+            yield name_of(path), str(Path(os.fsdecode(path)).resolve())
 
 
 def _is_archive(text: str) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from caption_core.archive.sources.manifest_txt import TxtTable
 from caption_core.archive.sources.options import InputOptions
 from caption_core.archive.sources.parquet_carry import CarriedColumns
 from caption_core.archive.sources.parquet_file import read_layout
-from caption_core.archive.sources.source import ImageReader, SourceImage
+from caption_core.archive.sources.source import ImageReader, SourceImage, no_beat
 from caption_core.archive.storage import is_remote
 from caption_core.errors import CapstanError, ImageError, UsageError
 from caption_core.records import ErrorKind, ImageRef
@@ -112,6 +112,10 @@ class Manifest:
             open_archive_file(self.location).close()
         return _ManifestReader(self)
 
+    def version(self) -> str:
+        """See `ImageSource`: of carried columns that are read by their row."""
+        return self.signature
+
     def locations(self) -> Sequence[str]:
         """See `ImageSource`: the manifest alone, since of folders it reads no more than the files it names."""
         return [self.location]
@@ -135,11 +139,11 @@ class _ManifestReader:
             manifest.location, manifest.signature, manifest.options.carry if manifest.signature else ()
         )
 
-    def begin(self, refs: Sequence[ImageRef]) -> None:
+    def begin(self, refs: Sequence[ImageRef], *, beat: Callable[[], None] = no_beat) -> None:
         """See `ImageReader`."""
         if self._manifest.signature:
             rows = (Locator.parse(ref.locator).row for ref in refs)
-            self._from_file.announce(row for row in rows if row is not None)
+            self._from_file.announce((row for row in rows if row is not None), beat)
 
     def read(self, ref: ImageRef, max_bytes: int) -> SourceImage:
         """See `ImageReader`."""

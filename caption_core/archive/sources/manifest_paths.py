@@ -135,7 +135,8 @@ def without_credentials(written: str) -> str:
     if not has_credentials(written):
         return written
     scheme, separator, rest = written.partition("://")
-    return f"{scheme}{separator}***@{rest.rpartition('@')[2]}"
+    _, at, place = rest.rpartition("@")
+    return f"{scheme}{separator}***{at}{place if at else ''}"
 
 
 def _path_of_uri(uri: str) -> bytes:

@@ -20,7 +20,7 @@ from caption_core.archive.sources.manifest_paths import WEB_SCHEMES, PathRules, 
 from caption_core.archive.sources.manifest_rows import NO_PATH, RowChunk
 from caption_core.archive.sources.percent_encoding import quote_texts
 from caption_core.archive.sources.text_columns import null_where_empty
-from caption_core.archive.storage import REMOTE_SCHEMES, is_remote
+from caption_core.archive.storage import BUCKET_SCHEMES, REMOTE_SCHEMES, is_remote
 from caption_core.errors import ImageError
 from caption_core.records import ErrorKind
 
@@ -32,7 +32,11 @@ _TEXT = pa.large_string()
 _CHARACTER = r'[^\x00-\x1f\x7f"\\]'
 _COMPONENT = r'[^\x00-\x20\x7f"\\/:.!][^\x00-\x1f\x7f"\\/:]*'
 _RELATIVE = f"{_COMPONENT}(?:/{_COMPONENT})*"
-_ADDRESS = rf"(?:{'|'.join([*WEB_SCHEMES, *REMOTE_SCHEMES])})://[A-Za-z0-9._-]+(?::[0-9]+)?/{_CHARACTER}*"
+_WITH_PORTS = [scheme for scheme in (*WEB_SCHEMES, *REMOTE_SCHEMES) if scheme not in BUCKET_SCHEMES]
+_HOST = (
+    rf"(?:(?:{'|'.join(BUCKET_SCHEMES)})://[A-Za-z0-9._-]+|(?:{'|'.join(_WITH_PORTS)})://[A-Za-z0-9._-]+(?::[0-9]+)?)"
+)
+_ADDRESS = f"{_HOST}/{_CHARACTER}*"
 _PLAIN = f"^(?:{_ADDRESS}|/?{_RELATIVE})$"
 _PLAIN_IN_CLOSED = f"^{_RELATIVE}$"
 

@@ -15,6 +15,7 @@ class WebPolicy:
     Attributes:
         timeout_s: to connect, and between two pieces of an answer.
         total_s: for one try from beginning to end.
+        deadline_s: for all tries of an image and the pauses between them.
         retries: further tries after a failure that may pass (a lost connection, 429, 5xx), with growing pauses.
         max_redirects: followed for one image.
         private_addresses: whether addresses of private networks, of this machine and of link-local services may be
@@ -23,12 +24,13 @@ class WebPolicy:
 
     timeout_s: float = 10.0
     total_s: float = 60.0
+    deadline_s: float = 100.0
     retries: int = 4
     max_redirects: int = 5
     private_addresses: bool = False
 
     def __post_init__(self) -> None:
-        if not 0 < self.timeout_s <= 3600 or not 0 < self.total_s <= 36_000:
+        if not 0 < self.timeout_s <= 3600 or not 0 < self.total_s <= 36_000 or not 0 < self.deadline_s <= 100_000:
             raise UsageError("download times must be positive, and not more than hours")
         if not 0 <= self.retries <= 20 or not 0 <= self.max_redirects <= 20:
             raise UsageError("retries and redirects must lie between 0 and 20")

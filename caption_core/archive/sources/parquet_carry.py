@@ -8,6 +8,7 @@ from typing import Any
 import pyarrow as pa
 
 from caption_core.archive.sources.parquet_cursor import ParquetCursor
+from caption_core.archive.sources.source import no_beat
 from caption_core.archive.sources.text_columns import bytes_to_text, is_text, plain_column
 from caption_core.errors import ImageError
 from caption_core.records import ErrorKind
@@ -28,10 +29,10 @@ class CarriedColumns:
         self._carry = carry
         self._cursor = ParquetCursor(location, signature, [column for column, _ in carry], _LARGEST_BATCH)
 
-    def announce(self, rows: Iterable[int]) -> None:
+    def announce(self, rows: Iterable[int], beat: Callable[[], None] = no_beat) -> None:
         """See `ParquetCursor`."""
         if self._carry:
-            self._cursor.announce(rows)
+            self._cursor.announce(rows, beat)
 
     def values(self, row: int) -> Mapping[str, Any]:
         """A row's values by their names in the output; none where they are damaged.

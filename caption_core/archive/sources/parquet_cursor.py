@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from bisect import bisect_left, bisect_right
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import accumulate
@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from caption_core.archive.sources.parquet_file import DECODING_ERRORS, open_parquet, read_signature
+from caption_core.archive.sources.source import no_beat
 from caption_core.archive.storage import is_remote
 from caption_core.archive.store_errors import cause_of, image_error_of
 from caption_core.errors import CapstanError, ImageError
@@ -54,10 +55,11 @@ class ParquetCursor:
         self._damage: dict[int, _Damage] = {}
         self._fragile: set[int] = set()
 
-    def announce(self, rows: Iterable[int]) -> None:
+    def announce(self, rows: Iterable[int], beat: Callable[[], None] = no_beat) -> None:
         """Tell which rows will be taken, each once, and go to the first of them.
 
-        They are kept when they are passed by (not all too many of them); other rows are not.
+        They are kept when they are passed by (not all too many of them); other rows are not. Calls
+        `beat` for each batch on the way.
         """
         with self._lock:
             self._announced = set(rows)
@@ -67,7 +69,7 @@ class ParquetCursor:
             self._no_file = None
             self._damage = {group: damage for group, damage in self._damage.items() if damage.lasts}
             # Now, since an image may take only so long, and the way to a shard's first row may be gigabytes.
-            self._approach(self._in_order[:1])
+            self._approach(self._in_order[:1], beat)
 
     def take(self, row: int) -> pa.RecordBatch:
         """One row.
@@ -94,10 +96,10 @@ class ParquetCursor:
             self._kept.clear()
             self._let_go()
 
-    def _approach(self, rows: Iterable[int]) -> None:
+    def _approach(self, rows: Iterable[int], beat: Callable[[], None] = no_beat) -> None:
         for row in rows:
             with suppress(ImageError):  # raised again when the row is taken
-                _ = self._find(row) or self._read(row)
+                _ = self._find(row) or self._read(row, beat)
 
     def _find(self, row: int) -> _Rows | None:
         return next((rows for rows in self._kept if row in rows.numbers), None)
@@ -111,24 +113,25 @@ class ParquetCursor:
         between = self._in_order[bisect_left(self._in_order, start) : bisect_left(self._in_order, stop)]
         return list({file.locate(other)[0]: other for other in between if other in self._announced}.values())
 
-    def _read(self, row: int) -> _Rows:
+    def _read(self, row: int, beat: Callable[[], None] = no_beat) -> _Rows:
         """A row from the file, with some around it."""
         group, first = self._opened().locate(row)
         damage = self._damage.get(group)
         if damage is not None and row >= damage.row:
             raise _another(damage.error)
         try:
-            return self._forward(row, group, first)
+            return self._forward(row, group, first, beat)
         except DECODING_ERRORS as error:
             self._note(group, error)
-        return self._read(row)
+        return self._read(row, beat)
 
-    def _forward(self, row: int, group: int, first: int) -> _Rows:
+    def _forward(self, row: int, group: int, first: int, beat: Callable[[], None]) -> _Rows:
         stream = self._stream
         if stream is None or stream.group != group or stream.next_row > row:
             self._stream = None
             stream = self._stream = self._open_group(group, first)
         while stream.next_row <= row:
+            beat()
             self._keep(stream.read())
         return self._kept[-1]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +18,7 @@ from caption_core.archive.sources.options import InputOptions
 from caption_core.archive.sources.parquet_carry import CarriedColumns
 from caption_core.archive.sources.parquet_cursor import ParquetCursor
 from caption_core.archive.sources.parquet_file import LostRows, open_for_listing, read_layout, row_batches
-from caption_core.archive.sources.source import ImageReader, SourceImage
+from caption_core.archive.sources.source import ImageReader, SourceImage, no_beat
 from caption_core.archive.sources.text_columns import column_to_text, null_where_empty
 from caption_core.errors import ImageError
 from caption_core.records import ErrorKind, ImageRef
@@ -113,6 +113,10 @@ class ParquetImages:
         open_archive_file(self.location).close()
         return _ParquetReader(self)
 
+    def version(self) -> str:
+        """See `ImageSource`: the file's, since row numbers don't tell two files apart, and the column's name."""
+        return f"{self.signature} {self.image}"
+
     def locations(self) -> Sequence[str]:
         """See `ImageSource`."""
         return [self.location]
@@ -160,11 +164,11 @@ class _ParquetReader:
         self._images = ParquetCursor(source.location, source.signature, source.image_columns())
         self._carried = CarriedColumns(source.location, source.signature, source.carry)
 
-    def begin(self, refs: Sequence[ImageRef]) -> None:
+    def begin(self, refs: Sequence[ImageRef], *, beat: Callable[[], None] = no_beat) -> None:
         """See `ImageReader`; goes to the first of the rows, which may take as long as reading what lies before it."""
         rows = [int(ref.locator) for ref in refs]
-        self._images.announce(rows)
-        self._carried.announce(rows)
+        self._images.announce(rows, beat)
+        self._carried.announce(rows, beat)
 
     def read(self, ref: ImageRef, max_bytes: int) -> SourceImage:
         """See `ImageReader`."""

@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 from pyarrow.fs import FileType
 
-from caption_core.archive.storage import is_remote, open_file_system
+from caption_core.archive.storage import check_no_keys, is_remote, open_file_system
 from caption_core.archive.store_errors import cause_of
 from caption_core.errors import UsageError
 
@@ -80,6 +80,8 @@ def split_pattern(location: str) -> tuple[str, str | None]:
     Raises:
         UsageError: a pattern that can't be read, or in place of a bucket; an address that can't be looked up.
     """
+    if is_remote(location):
+        check_no_keys(location)  # before anything repeats it
     top, rest = _split_top(location)
     if _SPECIAL.search(top):
         raise UsageError(f"{location}: a pattern can't stand for a bucket")

@@ -24,6 +24,14 @@ class RandomAccess(Protocol):
         """
         ...
 
+    def approach(self, offset: int, beat: Callable[[], None]) -> None:
+        """Do what takes long before the bytes at an offset can be read, and call `beat` again and again meanwhile.
+
+        Raises:
+            OSError: the file can't be read.
+        """
+        ...
+
     def close(self) -> None:
         """Let go of the file."""
         ...
@@ -43,6 +51,9 @@ class StoredAccess:
         # Arrow makes room for what is asked, and object stores refuse what lies behind the end.
         available = min(num_bytes, self._num_bytes - offset)
         return bytes(self._file.read_at(available, offset)) if available > 0 else b""
+
+    def approach(self, offset: int, beat: Callable[[], None]) -> None:
+        """See `RandomAccess`; any offset is as near as any other."""
 
     def close(self) -> None:
         """See `RandomAccess`."""
@@ -69,6 +80,10 @@ class BlockAccess:
         if self._index >= 0 and 0 <= start <= len(self._block) - num_bytes:
             return self._block[start : start + num_bytes]
         return read_blocks(self._block_at, self._block_bytes, num_bytes, offset)
+
+    def approach(self, offset: int, beat: Callable[[], None]) -> None:
+        """See `RandomAccess`."""
+        self._inner.approach(offset, beat)
 
     def close(self) -> None:
         """See `RandomAccess`."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -15,7 +15,7 @@ from caption_core.archive.sources.folder import IMAGE_EXTENSIONS
 from caption_core.archive.sources.locations import LocationReader
 from caption_core.archive.sources.options import InputOptions
 from caption_core.archive.sources.patterns import Pattern
-from caption_core.archive.sources.source import ImageReader, SourceImage
+from caption_core.archive.sources.source import ImageReader, SourceImage, no_beat
 from caption_core.archive.storage import open_file_system
 from caption_core.archive.store_errors import cause_of, is_denied
 from caption_core.errors import CapstanError, ImageError, UsageError
@@ -96,6 +96,10 @@ class RemoteFolder:
             raise CapstanError(f"{error} (on {os.uname().nodename})") from error
         return _RemoteReader(self.options)
 
+    def version(self) -> str:
+        """See `ImageSource`: nothing."""
+        return ""
+
     def locations(self) -> Sequence[str]:
         """See `ImageSource`."""
         return [self.location]
@@ -130,7 +134,7 @@ class _RemoteReader:
     def __init__(self, options: InputOptions) -> None:
         self._locations = LocationReader(options)
 
-    def begin(self, refs: Sequence[ImageRef]) -> None:
+    def begin(self, refs: Sequence[ImageRef], *, beat: Callable[[], None] = no_beat) -> None:
         """See `ImageReader`; nothing to prepare."""
 
     def read(self, ref: ImageRef, max_bytes: int) -> SourceImage:

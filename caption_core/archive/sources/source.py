@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -25,14 +25,23 @@ class SourceImage:
     carried: Mapping[str, Any] = field(default_factory=dict)
 
 
+def no_beat() -> None:
+    """For who doesn't want to know that work goes on."""
+
+
 class ImageReader(Protocol):
     """Reads a source's images on one machine; lives as long as its worker.
 
     `begin` is called from one thread, `read` from several.
     """
 
-    def begin(self, refs: Sequence[ImageRef]) -> None:
-        """Announce the images of the next shard: they will be read about in this order, each once, or not at all."""
+    def begin(self, refs: Sequence[ImageRef], *, beat: Callable[[], None] = no_beat) -> None:
+        """Announce the images of the next shard: they will be read about in this order, each once, or not at all.
+
+        Args:
+            refs: as the source listed them.
+            beat: called again and again while the way to the first of them is long (gigabytes to decompress, say).
+        """
         ...
 
     def read(self, ref: ImageRef, max_bytes: int) -> SourceImage:
@@ -77,6 +86,10 @@ class ImageSource(Protocol):
             CapstanError: this machine can't read the archive at all; without this check each image would end as a
                 failed row.
         """
+        ...
+
+    def version(self) -> str:
+        """What else than its references decides on its images, so that a run isn't resumed on others; may be empty."""
         ...
 
     def locations(self) -> Sequence[str]:

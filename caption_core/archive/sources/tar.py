@@ -91,6 +91,10 @@ class TarSource:
         content = _open(self.location, gzipped=self.gzipped, forwards=False)
         return TarReader(content, forwards=self.gzipped, remote=is_remote(self.location))
 
+    def version(self) -> str:
+        """See `ImageSource`: nothing."""
+        return ""
+
     def locations(self) -> Sequence[str]:
         """See `ImageSource`."""
         return [self.location]

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 
 from caption_core.archive.sources.random_access import RandomAccess
-from caption_core.archive.sources.source import SourceImage
+from caption_core.archive.sources.source import SourceImage, no_beat
 from caption_core.archive.sources.tar_listing import key_of
 from caption_core.archive.sources.tar_places import Span, TarPlace
 from caption_core.archive.store_errors import cause_of, image_error_of
@@ -36,13 +36,14 @@ class TarReader:
         self._remote = remote
         self._fetched: dict[Span, bytes] = {}
 
-    def begin(self, refs: Sequence[ImageRef]) -> None:
-        """See `ImageReader`."""
+    def begin(self, refs: Sequence[ImageRef], *, beat: Callable[[], None] = no_beat) -> None:
+        """See `ImageReader`; decompresses what lies before the shard, since an image may take only so long."""
         self._fetched = {}
         if self._forwards:
-            places = (TarPlace.from_locator(ref.locator) for ref in refs)
+            places = [TarPlace.from_locator(ref.locator) for ref in refs]
             with suppress(OSError):  # each image's row will tell of it, if it persists
-                self._fetch(sorted(_far_siblings(places), key=lambda span: span.offset))
+                self._fetch(sorted(_far_siblings(places), key=lambda span: span.offset), beat)
+                self._approach(places, beat)
 
     def read(self, ref: ImageRef, max_bytes: int) -> SourceImage:
         """See `ImageReader`."""
@@ -66,12 +67,18 @@ class TarReader:
     def _image_error(self, failure: OSError) -> ImageError:
         return image_error_of(failure) if self._remote else ImageError(ErrorKind.UNREADABLE, cause_of(failure))
 
-    def _fetch(self, spans: Iterable[Span]) -> None:
+    def _approach(self, places: Iterable[TarPlace], beat: Callable[[], None]) -> None:
+        offsets = [place.image.offset for place in places if place.image is not None]
+        if offsets:
+            self._content.approach(min(offsets), beat)
+
+    def _fetch(self, spans: Iterable[Span], beat: Callable[[], None]) -> None:
         num_bytes = 0
         for span in spans:
             num_bytes += span.num_bytes
             if num_bytes > _MOST_FETCHED_BYTES:
                 return
+            self._content.approach(span.offset, beat)
             self._fetched[span] = self._content.read_at(span.num_bytes, span.offset)
 
     def _read_spans(self, spans: Mapping[str, Span]) -> dict[str, bytes]:

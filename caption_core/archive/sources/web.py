@@ -91,12 +91,15 @@ class WebReader:
                 addresses, too many redirects, a password in the address) or DOWNLOAD_FAILED (all else, after retries).
         """
         address = _parsed(url)
+        end_s = time.monotonic() + self._policy.deadline_s
         tried = 1
-        while isinstance(outcome := self._try(address, max_bytes), TryError):
-            if not outcome.may_pass or tried > self._policy.retries:
+        while isinstance(outcome := self._try(address, max_bytes, end_s - time.monotonic()), TryError):
+            pause_s = _pause_s(tried, outcome.retry_after_s)
+            is_last = tried > self._policy.retries or time.monotonic() + pause_s >= end_s
+            if is_last or not outcome.may_pass:
                 times = "once" if tried == 1 else f"{tried} times"
                 raise ImageError(ErrorKind.DOWNLOAD_FAILED, f"{outcome} (tried {times})") from outcome
-            self._sleep(_pause_s(tried, outcome.retry_after_s))
+            self._sleep(pause_s)
             tried += 1
         return outcome
 
@@ -104,8 +107,8 @@ class WebReader:
         """Let go of all connections."""
         self._pools.clear()
 
-    def _try(self, address: Url, max_bytes: int) -> bytes | TryError:
-        self._clock.start(self._policy.total_s)
+    def _try(self, address: Url, max_bytes: int, left_s: float) -> bytes | TryError:
+        self._clock.start(min(self._policy.total_s, left_s))
         try:
             return self._download(address, max_bytes)
         except TryError as error:

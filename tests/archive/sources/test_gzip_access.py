@@ -56,6 +56,51 @@ def test_any_span_in_any_order(spans: list[tuple[int, int]]) -> None:
     assert content.damage is None
 
 
+def advances_of(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The blocks that are decompressed from now on."""
+    blocks: list[int] = []
+    advance = gzip_access.GzipAccess._advance
+
+    def noted(access: GzipAccess) -> None:
+        blocks.append(access._next)
+        advance(access)
+
+    monkeypatch.setattr(gzip_access.GzipAccess, "_advance", noted)
+    return blocks
+
+
+def test_what_was_approached_is_at_hand(monkeypatch: pytest.MonkeyPatch) -> None:
+    content = opened(COMPRESSED)
+    blocks = advances_of(monkeypatch)
+    beats: list[int] = []
+    content.approach(100_000, lambda: beats.append(len(blocks)))
+    assert blocks == list(range(98))
+    # Never more than so many blocks without a beat.
+    assert max(later - earlier for earlier, later in pairwise([*beats, len(blocks)])) <= gzip_access._BLOCKS_PER_BEAT
+    blocks.clear()
+    assert content.read_at(100, 100_000) == CONTENT[100_000:100_100]
+    assert blocks == []
+
+
+@given(st.lists(st.integers(0, len(CONTENT) + 5000), min_size=1, max_size=10))
+@settings(max_examples=30, deadline=None)
+def test_approaching_changes_nothing_that_is_read(offsets: list[int]) -> None:
+    content = opened(COMPRESSED)
+    for offset in offsets:
+        content.approach(offset, lambda: None)
+        assert content.read_at(50, offset) == CONTENT[offset : offset + 50]
+
+
+def test_approaching_stops_where_the_content_ends() -> None:
+    beats: list[None] = []
+    content = opened(COMPRESSED)
+    content.approach(1 << 50, lambda: beats.append(None))
+    assert len(beats) <= len(CONTENT) // (1 << 10) // gzip_access._BLOCKS_PER_BEAT + 2
+    damaged = opened(COMPRESSED[: len(COMPRESSED) // 2])
+    damaged.approach(1 << 50, lambda: None)
+    assert damaged.damage is not None
+
+
 def test_spans_from_many_threads() -> None:
     content = opened(COMPRESSED)
     offsets = list(range(0, len(CONTENT), 777))

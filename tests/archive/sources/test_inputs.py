@@ -5,7 +5,9 @@ from __future__ import annotations
 import io
 import os
 import tarfile
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -96,6 +98,59 @@ def test_patterns_of_images_and_of_archives(archive: Path) -> None:
     assert ids(f"{archive}/t*/*.tar.gz") == ["x.png", "y.png"]
 
 
+def test_a_pattern_means_the_same_for_archives_as_for_images(archive: Path) -> None:
+    for name in ("b/1.tar", "b/c/2.tar", "b-/3.tar", ".hidden/4.tar", "b/.5.tar", "ab/6.tar.gz", "b/7.TAR"):
+        write_tar(archive / "sets" / name, "x.png")
+    (archive / "sets" / "b" / "folder.tar").mkdir()
+    (archive / "sets" / "linked").symlink_to(archive / "sets" / "b")
+    (archive / "sets" / "b" / "link.tar").symlink_to(archive / "tars" / "0.tar")
+    assert ids(f"{archive}/sets/**b/*.tar") == ["b/1.tar/x.png", "b/link.tar/x.png"]
+    assert ids(f"{archive}/sets/**/*.tar") == [
+        f"{name}/x.png" for name in ("b-/3.tar", "b/1.tar", "b/c/2.tar", "b/link.tar")
+    ]
+    assert ids(f"{archive}/sets/.hidden/*.tar") == ["x.png"]
+
+
+def test_only_folders_that_may_hold_matching_archives_are_looked_into(
+    archive: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked: list[object] = []
+    scandir = os.scandir
+
+    def noted(path: bytes) -> Iterator[os.DirEntry[bytes]]:
+        looked.append(path)
+        return scandir(path)
+
+    write_tar(archive / "sets" / "b" / "1.tar", "x.png")
+    write_tar(archive / "sets" / "a" / "1.tar", "x.png")
+    monkeypatch.setattr(os, "scandir", noted)
+    assert ids(f"{archive}/sets/[b]/*.tar") == ["x.png"]
+    assert looked == [os.fsencode(archive / "sets"), os.fsencode(archive / "sets" / "b")]
+
+
+@pytest.mark.parametrize(
+    ("options", "inputs", "option"),
+    [
+        ({"image_root": Path()}, ["photos", "tars/0.tar", "images.parquet"], "--image-root"),
+        ({"path_column": "path"}, ["photos", "images.parquet"], "--path-column"),
+        ({"image_column": "image"}, ["photos", "list.csv", "list.parquet"], "--image-column"),
+        ({"id_column": "id"}, ["photos", "tars/0.tar"], "--id-column"),
+    ],
+)
+def test_an_option_that_concerns_no_input_is_told(
+    archive: Path, options: dict[str, Any], inputs: list[str], option: str
+) -> None:
+    with pytest.raises(UsageError, match=f"^{option}: no "):
+        ids(*(archive / name for name in inputs), options=InputOptions(**options))
+
+
+def test_an_option_that_concerns_one_of_several_inputs_is_fine(archive: Path) -> None:
+    inputs = [archive / name for name in ("photos", "list.csv", "images.parquet")]
+    every: list[dict[str, Any]] = [{"image_root": archive}, {"path_column": "path"}, {"image_column": "image"}]
+    for options in every:
+        assert len(ids(*inputs, options=InputOptions(**options))) == 7
+
+
 def test_relative_paths_mean_the_working_folder(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(archive)
     assert ids("tars/0.tar") == ["x.png"]
@@ -115,11 +170,20 @@ def test_relative_paths_mean_the_working_folder(archive: Path, monkeypatch: pyte
         ("https://example.org/photos", "list its addresses in a manifest"),
         ("ftp://example.org/photos", "list its addresses in a manifest"),
         ("s3://key:secret@bucket/x", "no keys in an address"),
+        ("s3://key:secret/def@bucket/x", "no keys in an address"),
+        ("s3://key:se*cret/secret@bucket/*.jpg", "no keys in an address"),
+        ("s3://key:secret@bucket/x?region=eu", "no keys in an address"),
+        ("https://user:secret@example.org/photos", "list its addresses in a manifest"),
+        ("", "an empty text names no input"),
+        ("x" * 300, "can't be looked up"),
+        ("x" * 300 + "/*.tar", "can't be looked up"),
+        ("loop", "can't be looked up"),
     ],
 )
 def test_a_wrong_input_is_told(archive: Path, text: str, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(archive)
     write_file(archive / "photos" / "notes.pdf", b"%PDF")
+    (archive / "loop").symlink_to("loop")
     with pytest.raises(UsageError, match=message) as caught:
         ids(text)
     assert "secret" not in str(caught.value)

@@ -223,6 +223,18 @@ def test_shards_are_read_by_several_threads(tmp_path: Path) -> None:
             assert list(images) == [bytes([row]) * 1000 for row in range(start, min(start + 7, 20))]
 
 
+def test_the_way_to_a_shard_has_a_beat(tmp_path: Path) -> None:
+    path = tmp_path / "t.parquet"
+    pq.write_table(pa.table({"image": [bytes([row]) * 1000 for row in range(200)]}), path)
+    beats: list[None] = []
+    source = source_of(path)
+    reader, refs = source.open_reader(), listed(source)
+    reader.begin(refs[190:], beat=lambda: beats.append(None))
+    assert len(beats) >= 190 // 32  # rows that are decoded at once, at most
+    assert reader.read(refs[190], CAP).data == bytes([190]) * 1000
+    reader.close()
+
+
 def test_files_that_are_gone_or_no_parquet_files(tmp_path: Path) -> None:
     path = write_groups(tmp_path / "t.parquet")
     source = source_of(path)

@@ -12,7 +12,7 @@ import shutil
 import subprocess
 import tarfile
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -202,6 +202,31 @@ def test_siblings_far_from_their_images_are_decompressed_once(
     assert len(advances) <= 3 * num_blocks + 4 * 2 * gzip_access._FIRST_SPACING
 
 
+def test_the_way_to_a_shard_lies_before_its_first_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gzip_access, "_BLOCK_BYTES", 1 << 10)
+    images = [Entry(b"%03d.jpg" % index, random.Random(index).randbytes(2000)) for index in range(100)]
+    source = source_of(tmp_path, pack(images, compress=True))
+    refs = refs_of(source)
+    events: list[str] = []
+    advance = gzip_access.GzipAccess._advance
+
+    def noted(access: gzip_access.GzipAccess) -> None:
+        events.append("block")
+        advance(access)
+
+    monkeypatch.setattr(gzip_access.GzipAccess, "_advance", noted)
+    reader = source.open_reader()
+    events.clear()
+    reader.begin(refs[80:], beat=lambda: events.append("beat"))
+    assert events.count("block") > 200
+    runs = "".join(event[1] for event in events).split("e")  # the blocks between two beats
+    assert max(map(len, runs)) <= gzip_access._BLOCKS_PER_BEAT
+    events.clear()
+    assert reader.read(refs[80], CAP).data == images[80].data
+    assert events.count("block") <= 3
+    reader.close()
+
+
 def test_the_uri_names_archive_and_member(tmp_path: Path) -> None:
     (ref,) = refs_of(source_of(tmp_path / "a b", pack([Entry(b"x/caf\xe9 #1.jpg", b"1")])))
     assert ref.uri == f"{(tmp_path / 'a b' / 'photos.tar').as_uri()}#x/caf%E9%20%231.jpg"
@@ -388,6 +413,9 @@ class _Bytes:
 
     def read_at(self, num_bytes: int, offset: int) -> bytes:
         return self._data[offset : offset + num_bytes]
+
+    def approach(self, offset: int, beat: Callable[[], None]) -> None:
+        pass
 
     def close(self) -> None:
         pass
