@@ -14,14 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow.dataset as ds
-from ray._private.node import Node
-from ray.cluster_utils import Cluster
 
 from caption_core.archive.parts import list_parts, read_footer
 from caption_core.archive.storage import Storage
 from tests.builders import Colour, written
 from tests.fake_captioner import expected_caption
-from tests.integration.ray_head import clean_environment
+from tests.integration.ray_head import clean_environment, kill_session
 
 ROOT = Path(__file__).resolve().parents[2]
 NUM_IMAGES = 240
@@ -32,43 +30,46 @@ _WAIT_S = 200
 
 
 class Nodes:
-    """A cluster of a head without CPUs and two worker nodes of one CPU each, in this machine's processes."""
+    """A cluster of a head without CPUs and two worker nodes of one CPU each, in processes of its own."""
 
-    def __init__(self) -> None:
-        self._cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
-        self._workers = [self._add(), self._add()]
-
-    @property
-    def address(self) -> str:
-        return str(self._cluster.address)
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self._process = process
+        self.address = self._answer("address ")
 
     def lose_one(self, chance: random.Random) -> None:
         """Kill a worker node with everything on it; another one takes its place."""
-        self._cluster.remove_node(self._workers.pop(chance.randrange(2)), allow_graceful=False)
-        self._workers.append(self._add())
+        assert self._process.stdin is not None
+        self._process.stdin.write(f"{chance.randrange(2)}\n")
+        self._process.stdin.flush()
+        self._answer("replaced")
 
-    def shutdown(self) -> None:
-        self._cluster.shutdown()
-
-    def _add(self) -> Node:
-        node: Node = self._cluster.add_node(num_cpus=1)
-        return node
+    def _answer(self, prefix: str) -> str:
+        """The rest of the next line that begins so; Ray prints others."""
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            if line.startswith(prefix):
+                return line[len(prefix) :].strip()
+        raise RuntimeError("the cluster's process ended")
 
 
 @contextmanager
 def running_nodes() -> Iterator[Nodes]:
     """Nodes whose workers import from this checkout."""
-    before = os.environ.get("PYTHONPATH")
-    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), before]))
-    nodes = Nodes()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tests.integration.ray_nodes"],
+        cwd=ROOT,
+        env=clean_environment() | {"RAY_AUTH_TOKEN": os.environ["RAY_AUTH_TOKEN"], "PYTHONPATH": str(ROOT)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        start_new_session=True,
+    )
     try:
-        yield nodes
+        yield Nodes(process)
     finally:
-        nodes.shutdown()
-        if before is None:
-            del os.environ["PYTHONPATH"]
-        else:
-            os.environ["PYTHONPATH"] = before
+        kill_session(process.pid)
+        process.wait()
 
 
 @dataclass(frozen=True)
