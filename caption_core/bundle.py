@@ -14,10 +14,21 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    StringConstraints,
+    ValidationError,
+    field_validator,
+    model_serializer,
+)
 
 from caption_core.errors import BundleError, UsageError
 from caption_core.model_card import render_model_card
+from caption_core.models.architectures import Colours
+from caption_core.models.decoder_registry import DECODERS
 from caption_core.search import SearchSettings
 
 MANIFEST = "manifest.json"
@@ -42,9 +53,10 @@ class Preprocessing(_Record):
     width: Annotated[int, Field(ge=1, le=4096)]
     resize: Literal["stretch"] = "stretch"
     interpolation: Literal["bilinear"] = "bilinear"
-    # pixel * scale + offset; computed inside the encoder's graph, recorded here for the reader.
-    scale: float
-    offset: float
+    # pixel * scale + offset, for all colours or for red, green and blue; computed inside the encoder's graph, recorded
+    # here for the reader.
+    scale: Colours
+    offset: Colours
 
 
 class Search(_Record):
@@ -59,12 +71,35 @@ class Search(_Record):
         return SearchSettings(self.beam_width, self.max_tokens, self.length_penalty)
 
 
+class EncoderSettings(_Record):
+    """What varies of an encoder beside its image size (see `EncoderConfig`)."""
+
+    features: str = "grid"
+    width: float = 1.0
+
+
 class Architecture(_Record):
     """Names and sizes from which the graph can be rebuilt."""
 
     encoder: str
-    decoder: Literal["soft_attention"]
-    decoder_config: dict[str, int | float]
+    encoder_config: EncoderSettings = EncoderSettings()
+    decoder: str
+    decoder_config: dict[str, int | float | str]
+
+    @model_serializer(mode="wrap")
+    def _without_defaults(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leaves out the encoder's settings where they say nothing: bundles from before they were keep their id."""
+        fields: dict[str, Any] = write(self)
+        if self.encoder_config == EncoderSettings():
+            del fields["encoder_config"]
+        return fields
+
+    @field_validator("decoder")
+    @classmethod
+    def _is_known(cls, name: str) -> str:
+        if name not in DECODERS:
+            raise ValueError(f"unknown decoder {name!r}; this program knows {', '.join(sorted(DECODERS))}")
+        return name
 
 
 class Provenance(_Record):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterable
+from typing import TypeAlias
 
 import numpy as np
 import tensorflow as tf
@@ -16,8 +17,10 @@ import tf_keras
 from numpy.typing import NDArray
 
 from caption_core.models.captioning import CaptioningModel
-from caption_core.models.soft_attention import SoftAttentionDecoder
+from caption_core.models.decoder import Decoder
 from compression.shared_buffers import share_equal_buffers
+
+_Graph: TypeAlias = tf.types.experimental.ConcreteFunction
 
 
 def export_encoder(model: CaptioningModel, calibration: Iterable[NDArray[np.uint8]]) -> bytes:
@@ -35,7 +38,7 @@ def export_encoder(model: CaptioningModel, calibration: Iterable[NDArray[np.uint
     pixels = tf.TensorSpec((None, *encoder.input_shape[1:]), tf.float32, name="pixels")
     graph = tf.function(lambda pixels: {"features": encoder(pixels, training=False)}, input_signature=[pixels])
     with tempfile.TemporaryDirectory() as folder:
-        converter = _converter(encoder, graph, folder)
+        converter = _converter(encoder, graph.get_concrete_function(), folder)
         converter.representative_dataset = lambda: ({"pixels": image[None].astype(np.float32)} for image in calibration)
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
         converter.inference_input_type = tf.uint8
@@ -46,14 +49,15 @@ def export_decoder(model: CaptioningModel) -> tuple[bytes, bytes]:
     """Export the decoder's `start` and `step` with int8 matrices.
 
     Returns:
-        Two LiteRT graphs. Start: `features` to `h`, `c` [B, 1, units], `keys`, `values` [B, L, ...].
-        Step: `tokens` int32 [B, K], `h`, `c` [B, K, units], `keys`, `values` to `logits` [B, K, V], `next_h`, `next_c`.
+        Two LiteRT graphs, whose inputs and outputs bear the names of the decoder's state and memory.
+        Start: `features` [B, L, channels] to the first state, each array [B, 1, ...], and the image's memory [B, ...].
+        Step: `tokens` int32 [B, K], state [B, K, ...] and memory to `logits` [B, K, V] and the state as `next_NAME`.
     """
     return _dynamic_range(model, _start(model)), _export_step(model)
 
 
 def _export_step(model: CaptioningModel) -> bytes:
-    """The step's graph, whose embedding and tied output layer share one int8 table.
+    """The step's graph, whose embedding and the output layer that is tied to it share one int8 table.
 
     The converter quantizes the output layer by itself. It arrives at this very table because it is given weights that
     the table represents exactly: rounding has no ties left to break its own way.
@@ -68,43 +72,38 @@ def _export_step(model: CaptioningModel) -> bytes:
         embedding.assign(original)
 
 
-def _dynamic_range(model: CaptioningModel, graph: tf.types.experimental.PolymorphicFunction) -> bytes:
+def _dynamic_range(model: CaptioningModel, graph: _Graph) -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         return share_equal_buffers(_converter(model.decoder, graph, folder).convert())
 
 
-def _start(model: CaptioningModel) -> tf.types.experimental.PolymorphicFunction:
+def _start(model: CaptioningModel) -> _Graph:
     decoder, locations = model.decoder, model.encoder.output_shape[1]
 
     @tf.function(input_signature=[tf.TensorSpec((None, locations, decoder.config.feature_channels), name="features")])
     def start(features: tf.Tensor) -> dict[str, tf.Tensor]:
-        (h, c), (keys, values) = decoder.start(features)
-        return {"h": h, "c": c, "keys": keys, "values": values}
+        state, memory = decoder.start(features)
+        named = zip((*decoder.state_shapes, *decoder.memory_shapes), (*state, *memory), strict=True)
+        return dict(named)
 
-    return start
+    return start.get_concrete_function()
 
 
-def _step(
-    decoder: SoftAttentionDecoder, embedding: NDArray[np.int8], scales: NDArray[np.float32]
-) -> tf.types.experimental.PolymorphicFunction:
-    config = decoder.config
+def _step(decoder: Decoder, embedding: NDArray[np.int8], scales: NDArray[np.float32]) -> _Graph:
+    shapes = {**decoder.state_shapes, **decoder.memory_shapes}
+    specs = {name: tf.TensorSpec(shape, tf.float32, name=name) for name, shape in shapes.items()}
 
-    @tf.function(
-        input_signature=[
-            tf.TensorSpec((None, None), tf.int32, name="tokens"),
-            tf.TensorSpec((None, None, config.units), name="h"),
-            tf.TensorSpec((None, None, config.units), name="c"),
-            tf.TensorSpec((None, None, config.attention_units), name="keys"),
-            tf.TensorSpec((None, None, config.value_units), name="values"),
-        ]
-    )
-    def step(tokens: tf.Tensor, h: tf.Tensor, c: tf.Tensor, keys: tf.Tensor, values: tf.Tensor) -> dict[str, tf.Tensor]:
+    @tf.function
+    def step(tokens: tf.Tensor, **arrays: tf.Tensor) -> dict[str, tf.Tensor]:
         # The converter leaves a gathered table in float; int8 rows with a scale each are a quarter of its size.
         words = tf.cast(tf.gather(tf.constant(embedding), tokens), tf.float32) * tf.gather(tf.constant(scales), tokens)
-        logits, (h, c) = decoder.step_from_embedding(words, (h, c), (keys, values))
-        return {"logits": logits, "next_h": h, "next_c": c}
+        state = tuple(arrays[name] for name in decoder.state_shapes)
+        memory = tuple(arrays[name] for name in decoder.memory_shapes)
+        logits, state = decoder.step_from_embedding(words, state, memory)
+        following = zip(decoder.state_shapes, state, strict=True)
+        return {"logits": logits, **{f"next_{name}": part for name, part in following}}
 
-    return step
+    return step.get_concrete_function(tf.TensorSpec((None, None), tf.int32, name="tokens"), **specs)
 
 
 def quantize_rows(table: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
@@ -113,13 +112,11 @@ def quantize_rows(table: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray
     return np.round(table / scales).astype(np.int8), scales
 
 
-def _converter(
-    owner: tf_keras.Model, graph: tf.types.experimental.PolymorphicFunction, folder: str
-) -> tf.lite.TFLiteConverter:
+def _converter(owner: tf_keras.Model, graph: _Graph, folder: str) -> tf.lite.TFLiteConverter:
     """A converter of `graph`, whose inputs and outputs keep their names as a signature."""
     module = tf.Module()
     module.weights = owner.weights  # a saved model must own the variables that its functions read
-    tf.saved_model.save(module, folder, signatures=graph.get_concrete_function())
+    tf.saved_model.save(module, folder, signatures=graph)
     converter = tf.lite.TFLiteConverter.from_saved_model(folder)
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     return converter

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from caption_core.training.config import DataConfig, DecoderSizes, OptimizationConfig, StageConfig, TrainConfig
+from caption_core.training.config import DataConfig, DecoderChoice, OptimizationConfig, StageConfig, TrainConfig
 
 COLOURS = {
     "red": (220, 30, 30),
@@ -43,9 +43,9 @@ class SyntheticSet:
         return DataConfig(
             **{
                 "images": self.folder / "images",
-                "captions": self.folder / "captions.token.txt",
-                "train_split": self.folder / "train.txt",
-                "dev_split": self.folder / "train.txt",
+                "captions": (str(self.folder / "captions.token.txt"),),
+                "train_split": str(self.folder / "train.txt"),
+                "dev_split": str(self.folder / "train.txt"),
                 "cache": self.folder / "cache",
                 "min_word_count": 1,
                 "max_tokens": 8,
@@ -106,6 +106,13 @@ class SoloPeers:
         self.snapshots.append(snapshot)
 
 
+def tiny_decoder(dropout: float = 0.0) -> DecoderChoice:
+    """Soft attention of 32 units."""
+    rates = dict.fromkeys(("feature_dropout", "embedding_dropout", "output_dropout"), dropout)
+    sizes = {"units": 32, "embedding_units": 16, "value_units": 32, "attention_units": 16}
+    return DecoderChoice("soft_attention", {**sizes, **rates})
+
+
 def tiny_config(synthetic: SyntheticSet, output: Path, **changes: Any) -> TrainConfig:
     """A run small enough for a test: a random encoder, frozen, and a decoder of 32 units."""
     return TrainConfig(
@@ -114,7 +121,7 @@ def tiny_config(synthetic: SyntheticSet, output: Path, **changes: Any) -> TrainC
             "output": output,
             "stages": (StageConfig(epochs=60, learning_rate=0.01, warmup_steps=5),),
             "encoder_weights": str(write_encoder_weights(synthetic)),
-            "decoder": DecoderSizes(32, 16, 32, 16, 0.0, 0.0, 0.0),
+            "decoder": tiny_decoder(),
             "optimization": OptimizationConfig(batch_images=4, label_smoothing=0.0, ema_decay=0.9),
             "name": "tiny",
             "trained_on": "synthetic images",

@@ -189,9 +189,10 @@ def mapped_paths() -> set[str]:
     """The paths that CONTRIBUTING.md's map names, from the folder lines and the indented lines below them."""
     (block,) = re.findall(r"^```\n(jobs/.*?)^```", (ROOT / "CONTRIBUTING.md").read_text(), re.MULTILINE | re.DOTALL)
     above, paths = list[str](), set[str]()
-    for indent, name in re.findall(r"^( *)(\S+)", block, re.MULTILINE):
-        above = [*above[: len(indent) // 2], name]
-        paths.add("".join(above))
+    for indent, names in re.findall(r"^( *)((?:\S+, )*\S+)", block, re.MULTILINE):
+        for name in names.split(", "):
+            above = [*above[: len(indent) // 2], name]
+            paths.add("".join(above))
     return paths
 
 

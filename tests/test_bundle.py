@@ -62,6 +62,8 @@ def test_a_folder_without_a_manifest_is_no_bundle(tmp_path: Path) -> None:
         ({"files": {"/etc/passwd": "0" * 64}}, "files"),
         ({"runtime": "pickle"}, "runtime"),
         ({"surprise": 1}, "surprise"),
+        ({"architecture": {**FIELDS["architecture"], "decoder": "rnn"}}, "architecture.decoder.*unknown decoder 'rnn'"),
+        ({"architecture": {**FIELDS["architecture"], "decoder_config": {"units": [4]}}}, "decoder_config.units"),
     ],
 )
 def test_a_wrong_manifest_is_refused_and_the_field_named(folder: Path, changes: dict[str, Any], message: str) -> None:
@@ -105,6 +107,23 @@ def test_a_failed_write_leaves_the_old_bundle(folder: Path) -> None:
         write_bundle(folder, {**FIELDS, "runtime": "other"}, {"x.bin": b"1"})
     assert open_bundle(folder).digest == before
     assert [path.name for path in folder.parent.iterdir()] == ["bundle"]
+
+
+def test_an_encoder_that_is_not_the_default_is_written_and_read_back(tmp_path: Path) -> None:
+    settings = {"features": "global", "width": 0.5}
+    architecture = {**FIELDS["architecture"], "encoder_config": settings}
+    colours = {**FIELDS["preprocessing"], "scale": [1.0, 0.5, 0.25], "offset": [-3.0, -2.0, -1.0]}
+    fields = {**FIELDS, "architecture": architecture, "preprocessing": colours}
+    manifest = open_bundle(write_bundle(tmp_path / "bundle", fields, {}).folder).manifest
+    assert manifest.architecture.encoder_config.model_dump() == settings
+    assert manifest.preprocessing.offset == (-3.0, -2.0, -1.0)
+
+
+def test_an_encoder_with_default_settings_has_the_id_that_it_had_before_there_were_any(tmp_path: Path) -> None:
+    architecture = {**FIELDS["architecture"], "encoder_config": {"features": "grid", "width": 1.0}}
+    stated = write_bundle(tmp_path / "a", {**FIELDS, "architecture": architecture}, {})
+    assert stated.digest == write_bundle(tmp_path / "b", FIELDS, {}).digest
+    assert "encoder_config" not in (stated.folder / MANIFEST).read_text()
 
 
 def test_a_copied_bundle_has_the_same_id(folder: Path, tmp_path: Path) -> None:

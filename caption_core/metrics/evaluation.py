@@ -38,7 +38,7 @@ class EvaluateConfig:
         references: path of the references (see `ReferenceFile`).
         baseline: path of another captioner's captions of the same images, to compare with.
         output: folder that gets the results; None writes nothing.
-        split: file with the names of the images to score, or a split of a Karpathy JSON; None for all.
+        split: file with the names of the images to score, or a split that the references name; None for all.
         by_name: compare images by the last part of their path, on both sides.
         policy: what becomes of captions and references that don't match.
         bootstrap: how uncertainty is estimated.
@@ -244,7 +244,7 @@ def _training_keys(
     if file is None:
         return None
     tell(f"reading training captions of {file.path}")
-    split = file.split_ids(config.training_split, numeric_ids=numeric) if config.training_split else None
+    split = frozenset(file.split_ids(config.training_split, numeric_ids=numeric)) if config.training_split else None
     keys: UInt64 = np.zeros(0, np.uint64)
     for batch in file.batches(numeric_ids=numeric):
         rows = zip(batch.column("image_id").to_pylist(), batch.column("text").to_pylist(), strict=True)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Iterable, Iterator
 from enum import Enum
+from itertools import chain
 from pathlib import Path
 
 import pyarrow as pa
@@ -12,19 +14,25 @@ import pyarrow as pa
 from caption_core.errors import UsageError
 from caption_core.metrics.json_files import load_json, take, take_id
 from caption_core.metrics.parquet_files import as_text, open_dataset, pick_column, read_batches
+from caption_core.metrics.split_files import read_split
 from caption_core.metrics.text_batches import TEXT_SCHEMA, batch_texts
 
 _LINE_BYTES = 80  # a name of Flickr8k and a caption of ten words
+
+# Flickr8k's, and the one of Flickr30k, whose fields may be parted by '|' in place of commas.
+_CSV_HEADERS = (["image", "caption"], ["image_name", "comment_number", "comment"])
+
+_IMAGE_COLUMNS = ["image_id", "image", "file_name", "filename"]
 
 
 class ReferenceForm(str, Enum):
     """How a file holds references."""
 
-    FLICKR_TOKENS = "Flickr8k token file"  # NAME#k<TAB>caption
-    KAGGLE_CSV = "Kaggle CSV"  # header image,caption
+    FLICKR_TOKENS = "Flickr token file"  # NAME#k<TAB>caption
+    KAGGLE_CSV = "Kaggle CSV"  # header image,caption or image_name| comment_number| comment
     COCO_ANNOTATIONS = "COCO annotations"  # {"images": [...], "annotations": [{"image_id", "caption"}]}
     KARPATHY_JSON = "Karpathy JSON"  # {"images": [{"filename", "split", "sentences": [{"raw"}]}]}
-    PARQUET = "Parquet"  # columns image_id and caption, the latter text or a list of texts
+    PARQUET = "Parquet"  # columns image_id and caption, the latter text or a list of texts, and maybe split
 
 
 class ReferenceFile:
@@ -75,27 +83,34 @@ class ReferenceFile:
             case ReferenceForm.KAGGLE_CSV | ReferenceForm.FLICKR_TOKENS:
                 return Path(self.path).stat().st_size // _LINE_BYTES
 
-    def split_ids(self, split: str, *, numeric_ids: bool) -> frozenset[str]:
-        """The images of a split: of a file with one name a line, or of the split that a Karpathy JSON names so.
+    def split_ids(self, split: str, *, numeric_ids: bool) -> tuple[str, ...]:
+        """The images of a split, each once and in the order of its file.
+
+        Args:
+            split: a file with one name a line; or the splits that a Karpathy JSON or a column `split` of a Parquet
+                names so, several of them joined by `+`, as in `train+restval`.
+            numeric_ids: as for `batches`.
 
         Raises:
             UsageError: there is neither.
         """
         if Path(split).is_file():
-            return _read_split_file(Path(split))
-        if self.form is not ReferenceForm.KARPATHY_JSON:
-            raise UsageError(f"--split {split}: no such file")
-        return _karpathy_split(self._json, Path(self.path), split, numeric_ids=numeric_ids)
+            return read_split(Path(split))
+        if (known := self._images_by_split(numeric_ids=numeric_ids)) is None:
+            raise UsageError(f"split {split}: no such file, and {self.path} names no splits")
+        parts = split.split("+")
+        if unknown := [part for part in parts if part not in known]:
+            names = ", ".join(sorted(known))
+            raise UsageError(f"split {unknown[0]}: neither a file nor a split of {self.path} ({names})")
+        return tuple(dict.fromkeys(chain.from_iterable(known[part] for part in parts)))
 
-
-def _read_split_file(path: Path) -> frozenset[str]:
-    try:
-        names = frozenset(line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip())
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"--split {path}: {error}") from error
-    if not names:
-        raise UsageError(f"--split {path}: the file names no image")
-    return names
+    def _images_by_split(self, *, numeric_ids: bool) -> dict[str, list[str]] | None:
+        match self.form:
+            case ReferenceForm.KARPATHY_JSON:
+                return _group_by_split(_karpathy_splits(self._json, Path(self.path), numeric_ids))
+            case ReferenceForm.PARQUET if "split" in open_dataset(self.path).schema.names:
+                return _group_by_split(_parquet_splits(self.path))
+        return None
 
 
 def _json_form(content: object, path: str) -> ReferenceForm:
@@ -116,7 +131,7 @@ def _file_form(path: str) -> ReferenceForm:
             first = file.readline().strip()
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{path}: {error}") from error
-    if first.replace('"', "").lower() == "image,caption":
+    if _csv_fields(first) in _CSV_HEADERS:
         return ReferenceForm.KAGGLE_CSV
     if "\t" in first and "#" in first.partition("\t")[0]:
         return ReferenceForm.FLICKR_TOKENS
@@ -134,15 +149,37 @@ def _text_rows(
         raise UsageError(f"{path}: {error}") from error
 
 
+def _csv_fields(header: str) -> list[str]:
+    fields = header.split("|" if "|" in header else ",")
+    return [field.strip().strip('"').lower() for field in fields]
+
+
 def _kaggle_rows(path: Path, lines: Iterator[str]) -> Iterator[tuple[str, str]]:
-    rows = csv.reader(lines)
+    header = next(lines)
+    fields = _csv_fields(header)
+    if "|" in header:
+        yield from _barred_rows(path, lines)
+        return
+    rows = csv.reader(chain([header], lines))
     next(rows)
     for row in rows:
         if not row:
             continue
-        if len(row) != 2:
-            raise UsageError(f"{path}: line {rows.line_num} has {len(row)} fields instead of image,caption")
-        yield row[0], row[1]
+        if len(row) != len(fields):
+            raise UsageError(f"{path}: line {rows.line_num} has {len(row)} fields instead of {','.join(fields)}")
+        yield row[0], row[-1]
+
+
+def _barred_rows(path: Path, lines: Iterator[str]) -> Iterator[tuple[str, str]]:
+    """Rows `NAME| k| caption` below the header; captions may hold quotation marks, which mean nothing here."""
+    for number, line in enumerate(lines, start=2):
+        if not line.strip():
+            continue
+        # A row of the published file lacks its second bar: '2199200615.jpg| 4   A dog runs across the grass .'
+        match = re.fullmatch(r"\s*([^|]+?)\s*\|\s*\d+\s*(?:\||\s)\s*(.*?)\s*", line)
+        if match is None:
+            raise UsageError(f"{path}: line {number} is not NAME| k| caption")
+        yield match[1], match[2]
 
 
 def _token_rows(path: Path, lines: Iterator[str]) -> Iterator[tuple[str, str]]:
@@ -183,20 +220,31 @@ def _karpathy_rows(content: object, path: Path, numeric_ids: bool) -> Iterator[t
             yield image_id, take(sentence, "raw", str, path, f"image {image_id}")
 
 
-def _karpathy_split(content: object, path: Path, split: str, numeric_ids: bool) -> frozenset[str]:
-    splits = {
-        image_id: take(image, "split", str, path, f"image {image_id}")
-        for image_id, image in _karpathy_images(content, path, numeric_ids)
-    }
-    if split not in splits.values():
-        known = ", ".join(sorted(set(splits.values())))
-        raise UsageError(f"--split {split}: neither a file nor a split of {path} ({known})")
-    return frozenset(image_id for image_id, name in splits.items() if name == split)
+def _karpathy_splits(content: object, path: Path, numeric_ids: bool) -> Iterator[tuple[str, str]]:
+    """Each image's id and split."""
+    for image_id, image in _karpathy_images(content, path, numeric_ids):
+        yield image_id, take(image, "split", str, path, f"image {image_id}")
+
+
+def _parquet_splits(path: str) -> Iterator[tuple[str, str | None]]:
+    """Each row's image and split; an image may be in none."""
+    dataset = open_dataset(path)
+    image = pick_column(dataset, path, "image names", _IMAGE_COLUMNS)
+    for batch in read_batches(dataset, path, [image, "split"]):
+        yield from zip(*(as_text(batch.column(name)).to_pylist() for name in (image, "split")), strict=True)
+
+
+def _group_by_split(pairs: Iterable[tuple[str, str | None]]) -> dict[str, list[str]]:
+    groups: dict[str, list[str]] = {}
+    for image_id, split in pairs:
+        if split is not None:
+            groups.setdefault(split, []).append(image_id)
+    return groups
 
 
 def _parquet_references(path: str) -> Iterator[pa.RecordBatch]:
     dataset = open_dataset(path)
-    image = pick_column(dataset, path, "image names", ["image_id", "image", "file_name", "filename"])
+    image = pick_column(dataset, path, "image names", _IMAGE_COLUMNS)
     text = pick_column(dataset, path, "references", ["caption", "captions", "references", "sentences"])
     for batch in read_batches(dataset, path, [image, text]):
         ids, texts = as_text(batch.column(image)), batch.column(text)

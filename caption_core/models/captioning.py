@@ -10,7 +10,7 @@ import tf_keras
 from numpy.typing import NDArray
 
 from caption_core import search
-from caption_core.models.soft_attention import Memory, SoftAttentionDecoder
+from caption_core.models.decoder import Decoder, Memory, State
 
 
 class DecoderFunctions:
@@ -20,32 +20,43 @@ class DecoderFunctions:
         decoder: the decoder; later changes of its weights are seen.
     """
 
-    def __init__(self, decoder: SoftAttentionDecoder) -> None:
-        config = decoder.config
-        row = tf.TensorSpec((None, None, config.units), tf.float32)
-        memory = (
-            tf.TensorSpec((None, None, config.attention_units), tf.float32),
-            tf.TensorSpec((None, None, config.value_units), tf.float32),
-        )
-        features = tf.TensorSpec((None, None, config.feature_channels), tf.float32)
+    def __init__(self, decoder: Decoder) -> None:
+        # A search keeps its state in NumPy, which knows no bfloat16: outside, everything is float32.
+        precision = decoder.compute_dtype
+
+        def start(features: tf.Tensor) -> tuple[State, Memory]:
+            state, memory = decoder.start(features)
+            return _cast(state, tf.float32), _cast(memory, tf.float32)
+
+        def step(tokens: tf.Tensor, state: State, memory: Memory) -> tuple[tf.Tensor, State]:
+            logits, state = decoder.step(tokens, _cast(state, precision), _cast(memory, precision))
+            return logits, _cast(state, tf.float32)
+
+        features = tf.TensorSpec((None, None, decoder.config.feature_channels), tf.float32)
         tokens = tf.TensorSpec((None, None), tf.int32)
-        self._start = tf.function(decoder.start, input_signature=[features])
-        self._step = tf.function(decoder.step, input_signature=[tokens, (row, row), memory])
+        state = tuple(tf.TensorSpec(shape, tf.float32) for shape in decoder.state_shapes.values())
+        memory = tuple(tf.TensorSpec(shape, tf.float32) for shape in decoder.memory_shapes.values())
+        self._start = tf.function(start, input_signature=[features])
+        self._step = tf.function(step, input_signature=[tokens, state, memory])
 
     def start(self, features: NDArray[np.float32]) -> tuple[search.State, search.Step]:
         """Features float32 [B, L, channels] to the first state and the step over these images."""
-        (h, c), memory = self._start(tf.constant(features))
+        first, memory = self._start(tf.constant(features))
 
         def step(tokens: NDArray[np.int32], state: search.State) -> tuple[NDArray[np.float32], search.State]:
             return self._advance(tokens, state, memory)
 
-        return (h.numpy(), c.numpy()), step
+        return tuple(part.numpy() for part in first), step
 
     def _advance(
         self, tokens: NDArray[np.int32], state: search.State, memory: Memory
     ) -> tuple[NDArray[np.float32], search.State]:
-        logits, (h, c) = self._step(tf.constant(tokens), tuple(map(tf.constant, state)), memory)
-        return logits.numpy(), (h.numpy(), c.numpy())
+        logits, following = self._step(tf.constant(tokens), tuple(map(tf.constant, state)), memory)
+        return logits.numpy(), tuple(part.numpy() for part in following)
+
+
+def _cast(arrays: State, precision: tf.DType | str) -> State:
+    return tuple(tf.cast(array, precision) for array in arrays)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,4 +64,4 @@ class CaptioningModel:
     """Encoder and decoder that belong together."""
 
     encoder: tf_keras.Model
-    decoder: SoftAttentionDecoder
+    decoder: Decoder

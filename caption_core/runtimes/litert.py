@@ -18,6 +18,8 @@ ENCODER, DECODER_START, DECODER_STEP = "encoder.tflite", "decoder_start.tflite",
 # The encoder runs this many images at a time: a convolution net gains nothing from more, and its memory stays small.
 _ENCODER_BATCH = 8
 
+_NEXT = "next_"  # before a state's name: its value after the step
+
 Arrays = dict[str, NDArray[np.float32]]
 
 
@@ -31,8 +33,7 @@ class LiteRTRuntime:
 
     def __init__(self, bundle: Bundle, *, threads: int) -> None:
         self._encoder = _Graph(bundle.path(ENCODER), threads)
-        self._start = _Graph(bundle.path(DECODER_START), threads)
-        self._step = _Graph(bundle.path(DECODER_STEP), threads)
+        self._decoder = LiteRTDecoder(bundle.path(DECODER_START), bundle.path(DECODER_STEP), threads=threads)
 
     def encode(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """See `Runtime.encode`."""
@@ -41,14 +42,36 @@ class LiteRTRuntime:
 
     def start(self, features: NDArray[np.float32]) -> tuple[State, Step]:
         """See `Runtime.start`."""
+        return self._decoder.start(features)
+
+
+class LiteRTDecoder:
+    """A decoder's two graphs, whatever its state is: their names tell.
+
+    An output `next_x` of the step is the next value of its input `x`, a part of the state; what else the start gives
+    is the image's memory, which the step takes unchanged.
+
+    Args:
+        start, step: files of the graphs.
+        threads: threads of an interpreter.
+    """
+
+    def __init__(self, start: Path, step: Path, *, threads: int) -> None:
+        self._start, self._step = _Graph(start, threads), _Graph(step, threads)
+        self._state = sorted(name.removeprefix(_NEXT) for name in self._step.outputs if name.startswith(_NEXT))
+        if not self._state or not {*self._state, "tokens"} <= self._step.inputs:
+            raise BundleError(f"{step}: not a decoder's step: its state is not named")
+
+    def start(self, features: NDArray[np.float32]) -> tuple[State, Step]:
+        """See `Runtime.start`."""
         first = self._start(features=features)
-        keys, values = first["keys"], first["values"]
+        memory = {name: array for name, array in first.items() if name not in self._state}
 
         def step(tokens: NDArray[np.int32], state: State) -> tuple[NDArray[np.float32], State]:
-            out = self._step(tokens=tokens, h=state[0], c=state[1], keys=keys, values=values)
-            return out["logits"], (out["next_h"], out["next_c"])
+            out = self._step(tokens=tokens, **dict(zip(self._state, state, strict=True)), **memory)
+            return out["logits"], tuple(out[_NEXT + name] for name in self._state)
 
-        return (first["h"], first["c"]), step
+        return tuple(first[name] for name in self._state), step
 
 
 class _Graph:
@@ -63,6 +86,16 @@ class _Graph:
         self._inputs = {name: detail["index"] for name, detail in runner.get_input_details().items()}
         self._outputs = {name: detail["index"] for name, detail in runner.get_output_details().items()}
         self._shapes: dict[str, tuple[int, ...]] = {}
+
+    @property
+    def inputs(self) -> set[str]:
+        """Their names."""
+        return set(self._inputs)
+
+    @property
+    def outputs(self) -> set[str]:
+        """Their names."""
+        return set(self._outputs)
 
     def __call__(self, **inputs: NDArray[Any]) -> Arrays:
         shapes = {name: array.shape for name, array in inputs.items()}

@@ -7,10 +7,11 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from caption_core.bundle import Bundle
-from caption_core.errors import BundleError
+from caption_core.errors import BundleError, UsageError
+from caption_core.models.architectures import EncoderConfig
 from caption_core.models.captioning import CaptioningModel, DecoderFunctions
+from caption_core.models.decoder_registry import build_decoder, decoder_config
 from caption_core.models.encoders import build_encoder
-from caption_core.models.soft_attention import SoftAttentionConfig, SoftAttentionDecoder
 from caption_core.models.weights import WEIGHTS, assign_weights, load_weights
 from caption_core.search import State, Step
 
@@ -21,12 +22,16 @@ def load_model(bundle: Bundle) -> CaptioningModel:
     Raises:
         BundleError: the bundle's architecture and weights do not fit together, or are unknown here.
     """
-    architecture = bundle.manifest.architecture
-    encoder = build_encoder(architecture.encoder)
+    architecture, preprocessing = bundle.manifest.architecture, bundle.manifest.preprocessing
+    size = (preprocessing.height, preprocessing.width)
     try:
-        decoder = SoftAttentionDecoder(SoftAttentionConfig(**architecture.decoder_config))  # type: ignore[arg-type]
-    except TypeError as error:
-        raise BundleError(f"{bundle.folder}: decoder settings: {error}") from error
+        encoder = build_encoder(
+            EncoderConfig(architecture.encoder, image_size=size, **architecture.encoder_config.model_dump())
+        )
+        config = decoder_config(architecture.decoder, architecture.decoder_config)
+    except UsageError as error:
+        raise BundleError(f"{bundle.folder}: {error}") from error
+    decoder = build_decoder(architecture.decoder, config)
     weights = load_weights(bundle.path(WEIGHTS))
     assign_weights("encoder", encoder, weights)
     assign_weights("decoder", decoder, weights)

@@ -9,9 +9,8 @@ from typing import Any
 
 from caption_core.bundle import MODEL_CARD, VOCABULARY, Bundle, open_bundle, write_bundle
 from caption_core.model_card import render_model_card
-from caption_core.models.architectures import ENCODERS
-from caption_core.models.soft_attention import SoftAttentionConfig
-from caption_core.models.weights import WEIGHTS, load_weights
+from caption_core.models.encoders import build_encoder
+from caption_core.models.weights import WEIGHTS
 from caption_core.search import SearchSettings
 from caption_core.training.config import TrainConfig
 from caption_core.vocabulary import Vocabulary
@@ -29,19 +28,24 @@ def write_baseline(
         history: one entry an epoch; the best epoch's dev scores go into the manifest.
         command: the command line that trained, for the provenance.
     """
-    channels = load_weights(weights)["decoder/feature_projection/kernel"].shape[0]
-    architecture = ENCODERS[config.encoder]
-    decoder = SoftAttentionConfig(len(vocabulary), channels, **asdict(config.decoder))
-    height, width = architecture.image_size
+    channels = build_encoder(config.encoder).output_shape[-1]
+    encoder = config.encoder
+    decoder = config.decoder.config(vocabulary_size=len(vocabulary), feature_channels=channels)
+    height, width = encoder.size
     manifest = {
         "name": config.name,
         "runtime": "tensorflow",
-        "architecture": {"encoder": config.encoder, "decoder": "soft_attention", "decoder_config": asdict(decoder)},
+        "architecture": {
+            "encoder": encoder.name,
+            "encoder_config": {"features": encoder.features, "width": encoder.width},
+            "decoder": config.decoder.name,
+            "decoder_config": asdict(decoder),
+        },
         "preprocessing": {
             "height": height,
             "width": width,
-            "scale": architecture.scale,
-            "offset": architecture.offset,
+            "scale": encoder.architecture.scale,
+            "offset": encoder.architecture.offset,
         },
         "search": _search_defaults(config),
         "provenance": {

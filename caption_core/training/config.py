@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from caption_core.errors import UsageError
+from caption_core.models.architectures import EncoderConfig, check_block
+from caption_core.models.decoder_configs import DecoderConfig
+from caption_core.models.decoder_registry import decoder_config
+
+PRECISIONS = ("float32", "bfloat16")
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,8 +22,11 @@ class StageConfig:
     Attributes:
         epochs: passes over the training images.
         learning_rate: Adam's peak rate, reached after `warmup_steps`; a cosine takes it to zero at the stage's end.
-        train_encoder_from: name of the first encoder layer that trains; None freezes the whole encoder.
+        train_encoder_from: the encoder's first block that trains, or a layer in it; None freezes the whole encoder.
         self_critical: trains on the CIDEr-D of the model's own captions in place of the references' likelihood.
+        patience: the stage ends after so many epochs in a row without an improvement on the dev split; None never
+            ends it early.
+        min_improvement: rise of dev CIDEr-D that counts as one.
     """
 
     epochs: int
@@ -25,6 +34,8 @@ class StageConfig:
     train_encoder_from: str | None = None
     warmup_steps: int = 100
     self_critical: bool = False
+    patience: int | None = None
+    min_improvement: float = 0.0
 
     def __post_init__(self) -> None:
         if self.epochs < 1:
@@ -33,6 +44,10 @@ class StageConfig:
             raise UsageError(f"learning rate must lie in (0, 1], not {self.learning_rate}")
         if self.warmup_steps < 0:
             raise UsageError(f"warm-up steps must not be negative, not {self.warmup_steps}")
+        if self.patience is not None and self.patience < 1:
+            raise UsageError(f"patience must be at least 1 epoch, not {self.patience}")
+        if self.min_improvement < 0:
+            raise UsageError(f"minimum improvement must not be negative, not {self.min_improvement}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +55,11 @@ class DataConfig:
     """Where images, captions and splits are; paths must be readable on every node that trains.
 
     Attributes:
+        images: folder of the images, or of folders of them.
+        captions: files of captions, in any form of `metrics.reference_files.ReferenceForm`.
+        train_split, dev_split: files of image names, or splits that `splits` names, as in `train+restval`.
+        splits: file that names each image's split; None for the first file of captions.
+        skip_missing: leave out images without caption or file in place of refusing the split.
         cache: folder of cached encoder activations.
         min_word_count: rarer words become the unknown token.
         max_tokens: longest caption in words; longer ones are cut.
@@ -48,16 +68,20 @@ class DataConfig:
     """
 
     images: Path
-    captions: Path
-    train_split: Path
-    dev_split: Path
+    captions: tuple[str, ...]
+    train_split: str
+    dev_split: str
     cache: Path
+    splits: str | None = None
+    skip_missing: bool = False
     min_word_count: int = 5
     max_tokens: int = 20
     views: int = 2
     limit_images: int | None = None
 
     def __post_init__(self) -> None:
+        if not self.captions:
+            raise UsageError("at least one file of captions is needed")
         if self.min_word_count < 1:
             raise UsageError(f"min word count must be at least 1, not {self.min_word_count}")
         if not 1 <= self.max_tokens <= 200:
@@ -74,6 +98,9 @@ class OptimizationConfig:
 
     Attributes:
         batch_images: images a step over all workers; each brings all its captions.
+        accumulate: parts that a worker's share of them is worked through in, one after the other: the same update in
+            less memory.
+        precision: of the encoder's activations, 'float32' or 'bfloat16'; the decoder and all weights are float32.
         label_smoothing: share of the target spread evenly over the vocabulary (Szegedy et al. 2016, arXiv 1512.00567).
         clip_norm: cap of the gradients' global norm.
         ema_decay: decay a step of the averaged weights, which are the ones evaluated and kept (Polyak averaging).
@@ -84,10 +111,16 @@ class OptimizationConfig:
     clip_norm: float = 5.0
     ema_decay: float = 0.998
     seed: int = 1
+    accumulate: int = 1
+    precision: str = "float32"
 
     def __post_init__(self) -> None:
         if self.batch_images < 1:
             raise UsageError(f"batch images must be at least 1, not {self.batch_images}")
+        if self.precision not in PRECISIONS:
+            raise UsageError(f"precision must be {' or '.join(PRECISIONS)}, not {self.precision!r}")
+        if self.accumulate < 1:
+            raise UsageError(f"accumulated parts must be at least 1, not {self.accumulate}")
         if not 0.0 <= self.label_smoothing < 1.0:
             raise UsageError(f"label smoothing must lie in [0, 1), not {self.label_smoothing}")
         if not self.clip_norm > 0.0:
@@ -97,16 +130,28 @@ class OptimizationConfig:
 
 
 @dataclass(frozen=True, slots=True)
-class DecoderSizes:
-    """Sizes and dropout rates of the decoder (see `SoftAttentionConfig`)."""
+class DecoderChoice:
+    """Which decoder, and what it is told besides the sizes that vocabulary and encoder decide.
 
-    units: int = 512
-    embedding_units: int = 256
-    value_units: int = 512
-    attention_units: int = 256
-    feature_dropout: float = 0.3
-    embedding_dropout: float = 0.3
-    output_dropout: float = 0.5
+    Attributes:
+        name: one of `decoder_registry.DECODERS`.
+        settings: sizes, dropout rates and choices by name; what is not named is as the decoder has it by default.
+    """
+
+    name: str = "soft_attention"
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.config(vocabulary_size=1, feature_channels=1)
+
+    def config(self, *, vocabulary_size: int, feature_channels: int) -> DecoderConfig:
+        """The decoder's sizes, all of them.
+
+        Raises:
+            UsageError: an unknown decoder or setting, or an impossible value.
+        """
+        sizes = {"vocabulary_size": vocabulary_size, "feature_channels": feature_channels}
+        return decoder_config(self.name, {**self.settings, **sizes})
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,10 +165,10 @@ class TrainConfig:
     data: DataConfig
     output: Path
     stages: tuple[StageConfig, ...]
-    encoder: str = "mobilenet_v2"
+    encoder: EncoderConfig = field(default_factory=EncoderConfig)
     encoder_weights: str | None = "imagenet"
     initial: Path | None = None
-    decoder: DecoderSizes = field(default_factory=DecoderSizes)
+    decoder: DecoderChoice = field(default_factory=DecoderChoice)
     optimization: OptimizationConfig = field(default_factory=OptimizationConfig)
     name: str = "captioner"
     trained_on: str = "an unnamed data set"
@@ -134,12 +179,15 @@ class TrainConfig:
     def __post_init__(self) -> None:
         if not self.stages:
             raise UsageError("a run needs at least one stage")
+        for stage in self.stages:
+            check_block(self.encoder.name, stage.train_encoder_from)
         if self.workers < 1:
             raise UsageError(f"workers must be at least 1, not {self.workers}")
-        if self.optimization.batch_images % self.workers:
-            raise UsageError(
-                f"batch images ({self.optimization.batch_images}) must be a multiple of workers ({self.workers})"
-            )
+        batch, parts = self.optimization.batch_images, self.optimization.accumulate
+        if batch % self.workers:
+            raise UsageError(f"batch images ({batch}) must be a multiple of workers ({self.workers})")
+        if batch % (self.workers * parts):
+            raise UsageError(f"a worker's share of a batch ({batch // self.workers} images) can't be cut into {parts}")
 
     def identity(self) -> dict[str, Any]:
         """What a resumed run must share with the one that it continues; how many workers train is not part of it."""

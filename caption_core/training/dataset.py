@@ -1,13 +1,13 @@
-"""Captioned image sets on disk: Flickr8k in the Kaggle and the original form, with the official splits."""
+"""Captioned image sets on disk: a split's names joined with their captions and their files."""
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from caption_core.errors import UsageError
+from caption_core.metrics.reference_files import ReferenceFile
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +16,7 @@ class CaptionedImages:
 
     Attributes:
         folder: where the images are.
-        names: file names, in the split file's order.
+        names: paths of the files within the folder, in the split's order.
         captions: one tuple of captions a name, in the caption file's order.
     """
 
@@ -33,80 +33,89 @@ class CaptionedImages:
         return CaptionedImages(self.folder, self.names[:count], self.captions[:count])
 
 
-def read_captions(path: Path) -> dict[str, list[str]]:
-    """Read captions by image name from a Kaggle `captions.txt` or an original `Flickr8k.token.txt`.
+def read_captions(files: Iterable[ReferenceFile]) -> dict[str, list[str]]:
+    """Captions by image name, of one file or of several that add to one another.
 
     Raises:
-        UsageError: the file can't be read or has neither form; the message names the line.
+        UsageError: a file is not of its form, which the message places, or all of them hold no caption.
     """
     captions: dict[str, list[str]] = {}
-    try:
-        for name, caption in _caption_lines(path):
-            captions.setdefault(name, []).append(caption)
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"captions {path}: {error}") from error
+    for file in files:
+        for batch in file.batches(numeric_ids=False):
+            for name, text in zip(*(column.to_pylist() for column in batch.columns), strict=True):
+                captions.setdefault(name, []).append(text)
     if not captions:
-        raise UsageError(f"captions {path}: the file holds no caption")
+        raise UsageError(f"captions {', '.join(file.path for file in files)}: no caption in there")
     return captions
 
 
-def _caption_lines(path: Path) -> Iterator[tuple[str, str]]:
-    with path.open(encoding="utf-8", newline="") as file:
-        header = file.readline()
-        if header.strip().replace('"', "") == "image,caption":
-            yield from _kaggle_rows(path, file)
-            return
-        file.seek(0)
-        yield from _token_rows(path, file)
+def load_split(
+    folder: Path,
+    captions: Mapping[str, Sequence[str]],
+    split: str,
+    names: Sequence[str],
+    *,
+    skip_missing: bool = False,
+    tell: Callable[[str], None] = print,
+) -> CaptionedImages:
+    """Join a split with its captions and its files.
 
-
-def _kaggle_rows(path: Path, file: Iterator[str]) -> Iterator[tuple[str, str]]:
-    for number, row in enumerate(csv.reader(file), start=2):
-        if len(row) != 2:
-            raise UsageError(f"captions {path}: row {number} has {len(row)} fields, not image,caption")
-        yield row[0], row[1]
-
-
-def _token_rows(path: Path, file: Iterator[str]) -> Iterator[tuple[str, str]]:
-    for number, line in enumerate(file, start=1):
-        key, tab, caption = line.rstrip("\r\n").partition("\t")
-        name, mark, _ = key.rpartition("#")
-        if not tab or not mark or not name:
-            raise UsageError(
-                f"captions {path}: line {number} is not NAME#k<TAB>caption, and the file has no 'image,caption' header"
-            )
-        yield name, caption
-
-
-def read_split(path: Path) -> tuple[str, ...]:
-    """Read a split file: one image name a line, blank lines ignored.
+    Args:
+        folder: holds the images, or folders that hold them, as COCO's `train2014` and `val2014` do.
+        captions: by image name.
+        split: what messages call the split.
+        names: its images.
+        skip_missing: leave out images without a caption or a file.
+        tell: takes the line that says how many were left out.
 
     Raises:
-        UsageError: the file can't be read, is empty or names an image twice.
+        UsageError: an image of the split has no caption or no file, and these are not to be left out; or none is
+            left. The message counts them and names the first.
     """
-    try:
-        names = tuple(line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip())
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"split {path}: {error}") from error
-    if not names:
-        raise UsageError(f"split {path}: the file names no image")
-    if len(set(names)) != len(names):
-        raise UsageError(f"split {path}: an image is named twice")
-    return names
+    places = _locate(folder, names)
+    found = [name for name in names if name in captions and name in places]
+    if len(found) < len(names):
+        lacking = _lacking(folder, split, names, captions, places)
+        if not skip_missing or not found:
+            raise UsageError(f"{lacking}" + ("" if skip_missing else "; --skip-missing leaves such images out"))
+        tell(f"{lacking}: left out, {len(found)} remain")
+    return CaptionedImages(folder, tuple(places[name] for name in found), tuple(tuple(captions[n]) for n in found))
 
 
-def load_split(folder: Path, captions: dict[str, list[str]], split: Path) -> CaptionedImages:
-    """Join a split with its captions, and check that every image has a caption and a file.
+def _lacking(
+    folder: Path, split: str, names: Sequence[str], captions: Mapping[str, Sequence[str]], places: Mapping[str, str]
+) -> str:
+    parts = []
+    for what, known in (("caption", captions), (f"file in {folder}", places)):
+        if missing := [name for name in names if name not in known]:
+            parts.append(f"{len(missing)} have no {what} (the first is {missing[0]})")
+    return f"split {split}: of {len(names)} images, {' and '.join(parts)}"
+
+
+def _locate(folder: Path, names: Iterable[str]) -> dict[str, str]:
+    """Path within the folder of each image that has a file there, or in a folder of that folder.
 
     Raises:
-        UsageError: an image of the split has no caption or no file; the message counts them and names the first.
+        UsageError: a name leads out of the folder, or two folders hold a file of that name.
     """
-    names = read_split(split)
-    _require(split, "caption", [name for name in names if name not in captions])
-    _require(split, "file", [name for name in names if not (folder / name).is_file()])
-    return CaptionedImages(folder, names, tuple(tuple(captions[name]) for name in names))
+    places, absent = dict[str, str](), list[str]()
+    for name in names:
+        if PurePath(name).is_absolute() or ".." in PurePath(name).parts:
+            raise UsageError(f"image {name}: the name leads out of the folder of images")
+        if (folder / name).is_file():
+            places[name] = name
+        else:
+            absent.append(name)
+    return places | _locate_below(folder, absent) if absent else places
 
 
-def _require(split: Path, what: str, missing: list[str]) -> None:
-    if missing:
-        raise UsageError(f"split {split}: {len(missing)} images have no {what}, the first is {missing[0]}")
+def _locate_below(folder: Path, names: Iterable[str]) -> dict[str, str]:
+    below: dict[str, str] = {}
+    wanted = set(names)
+    for inner in sorted(path for path in folder.iterdir() if path.is_dir()):
+        for name in wanted.intersection(path.name for path in inner.iterdir()):
+            place = f"{inner.name}/{name}"
+            if name in below:
+                raise UsageError(f"image {name}: a file of that name is both {below[name]} and {place}")
+            below[name] = place
+    return below

@@ -90,7 +90,9 @@ def view_of(pixels: NDArray[np.float32], view: int, first: int) -> NDArray[np.fl
 
 
 def _key(model: tf_keras.Model, images: CaptionedImages, views: int) -> str:
-    digest = hashlib.sha256(json.dumps([_FORMAT, views, [layer.name for layer in model.layers]]).encode())
+    names = [layer.name for layer in model.layers]
+    precision = [model.output.dtype.name] if model.output.dtype != tf.float32 else []
+    digest = hashlib.sha256(json.dumps([_FORMAT, views, names, *precision]).encode())
     for weight in model.get_weights():
         digest.update(np.ascontiguousarray(weight).tobytes())
     for name in images.names:
@@ -109,7 +111,7 @@ def _compute(
     for begin, pixels in _decoded_batches(images, model.input_shape[1:3]):
         end = begin + len(pixels)
         for view in range(views):
-            store[view, begin:end] = model.predict_on_batch(view_of(pixels, view, begin))
+            store[view, begin:end] = model.predict_on_batch(view_of(pixels, view, begin)).astype(np.float32)
         if time.monotonic() - reported > _LOG_INTERVAL_S or end == len(images):
             reported = time.monotonic()
             log(f"features: {end}/{len(images)} images, {end / (reported - started):.0f} images/s")

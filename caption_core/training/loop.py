@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -15,21 +15,27 @@ from numpy.typing import NDArray
 
 from caption_core.bundle import open_bundle
 from caption_core.models.captioning import CaptioningModel, DecoderFunctions
+from caption_core.models.decoder_registry import build_decoder
 from caption_core.models.encoders import build_encoder, split_encoder
-from caption_core.models.soft_attention import SoftAttentionConfig, SoftAttentionDecoder
 from caption_core.models.weights import WEIGHTS, Weights, assign_weights, load_weights, named_weights
 from caption_core.search import SearchSettings
 from caption_core.training.batches import plan_epoch
 from caption_core.training.checkpoint import Progress, Snapshot
 from caption_core.training.config import StageConfig, TrainConfig
+from caption_core.training.curves import Curves
 from caption_core.training.data import load_data
 from caption_core.training.dataset import CaptionedImages
+from caption_core.training.early_stopping import epochs_without_improvement
 from caption_core.training.features import FeatureCache, cached_features
 from caption_core.training.objectives import CaptionChoice, OwnCaptions, References
-from caption_core.training.optimization import AveragedWeights, CaptionBatch, Trainer, learning_rate
+from caption_core.training.optimization import DRAWS, AveragedWeights, CaptionBatch, Trainer, learning_rate
+from caption_core.training.pace import Pace
+from caption_core.training.precision import layers_computing_in
 from caption_core.training.selection import DevSet
 from caption_core.training.self_critical import CiderReward, Sampler
 from caption_core.vocabulary import Vocabulary
+
+CURVES = "tensorboard"  # folder in a run's folder
 
 _LOG_INTERVAL_S = 15.0
 
@@ -50,10 +56,10 @@ class Peers(Protocol):
 def build_model(config: TrainConfig, vocabulary: Vocabulary) -> CaptioningModel:
     """Build encoder and decoder with their first weights; seeded, so every worker builds the same."""
     tf_keras.utils.set_random_seed(config.optimization.seed)
-    encoder = build_encoder(config.encoder, config.encoder_weights)
-    sizes = SoftAttentionConfig(len(vocabulary), encoder.output_shape[-1], **asdict(config.decoder))
-    decoder = SoftAttentionDecoder(sizes)
-    return CaptioningModel(encoder, decoder)
+    with layers_computing_in(config.optimization.precision):
+        encoder = build_encoder(config.encoder, config.encoder_weights)
+    sizes = config.decoder.config(vocabulary_size=len(vocabulary), feature_channels=encoder.output_shape[-1])
+    return CaptioningModel(encoder, build_decoder(config.decoder.name, sizes))
 
 
 class TrainingLoop:
@@ -86,6 +92,8 @@ class TrainingLoop:
         self._progress = snapshot.progress if snapshot else Progress()
         self._best = snapshot.best if snapshot else self._weights()
         self._resume = snapshot
+        self._curves = Curves(config.output / CURVES if peers.rank == 0 else None)
+        self._dev_s = 0.0  # that scoring the dev split took after the last epoch
 
     def run(self) -> None:
         """Run what is left of the stages."""
@@ -103,8 +111,17 @@ class TrainingLoop:
             stage, train, self._dev_set(dev), upper, DecoderFunctions(self._model.decoder), *self._tools(stage, upper)
         )
         averages = self._start_averages(run)
-        while self._progress.epoch < stage.epochs:
+        while self._progress.epoch < stage.epochs and not self._ends_early(stage):
             self._run_epoch(run, averages)
+
+    def _ends_early(self, stage: StageConfig) -> bool:
+        """Read off the history, so that a resumed run decides as the uninterrupted one does."""
+        entries = [entry for entry in self._progress.history if entry["stage"] == self._progress.stage]
+        passed = epochs_without_improvement([entry["dev_CIDEr-D"] for entry in entries], stage.min_improvement)
+        if stage.patience is None or passed < stage.patience:
+            return False
+        self._log(f"stage {self._progress.stage + 1} ends early: {passed} epochs without a better dev CIDEr-D")
+        return True
 
     def _features(self, lower: tf_keras.Model, images: CaptionedImages, *, views: int) -> FeatureCache:
         return cached_features(lower, images, self._config.data.cache, views=views, log=self._log)
@@ -116,7 +133,12 @@ class TrainingLoop:
     def _tools(self, stage: StageConfig, upper: tf_keras.Model | None) -> tuple[Trainer, CaptionChoice]:
         decoder, optimization = self._model.decoder, self._config.optimization
         trainer = Trainer(
-            self._strategy, upper, decoder, clip_norm=optimization.clip_norm, self_critical=stage.self_critical
+            self._strategy,
+            upper,
+            decoder,
+            clip_norm=optimization.clip_norm,
+            self_critical=stage.self_critical,
+            parts=optimization.accumulate,
         )
         if not stage.self_critical:
             return trainer, References(self._data.tokens, optimization.label_smoothing)
@@ -138,37 +160,54 @@ class TrainingLoop:
         return averages
 
     def _run_epoch(self, run: _StageRun, averages: AveragedWeights) -> None:
+        pace = Pace()
+        loss = self._train_epoch(run, averages, pace)
+        figures = pace.figures()
+        scores = self._select(run, averages)
+        self._progress.epoch += 1
+        entry = {"stage": self._progress.stage, "epoch": self._progress.epoch, "loss": round(loss, 4)}
+        entry |= {f"dev_{name}": round(score, 4) for name, score in scores.items()} | figures
+        self._progress.history.append(entry)
+        self._log(" ".join(f"{name}={value}" for name, value in entry.items()))
+        self._draw_epoch(scores, figures)
+        self._peers.report(entry, self._snapshot(run, averages))
+
+    def _draw_epoch(self, scores: dict[str, float], figures: dict[str, float]) -> None:
+        curves = {f"dev/{name}": score for name, score in scores.items()}
+        curves |= {f"train/{name}": value for name, value in figures.items()}
+        self._curves.write(len(self._progress.history) * len(self._plan()), curves)
+        self._curves.flush()
+
+    def _select(self, run: _StageRun, averages: AveragedWeights) -> dict[str, float]:
+        """Score the averaged weights on the dev split, and keep them if no epoch before had a higher CIDEr-D."""
         started = time.monotonic()
-        loss = self._train_epoch(run, averages)
-        trained_s = time.monotonic() - started
         averages.swap()
-        scores = self._peers.agree(run.dev.scores(run.upper, run.decode) if self._peers.rank == 0 else None)
+        found = run.dev.scores(run.upper, run.decode) if self._peers.rank == 0 else None
+        scores: dict[str, float] = self._peers.agree(found)
         if scores["CIDEr-D"] > self._progress.best_score:
             self._progress.best_score = scores["CIDEr-D"]
             self._best = self._weights()
         averages.swap()
-        self._progress.epoch += 1
-        entry = {"stage": self._progress.stage, "epoch": self._progress.epoch, "loss": round(loss, 4)}
-        entry |= {f"dev_{name}": round(score, 4) for name, score in scores.items()}
-        entry |= {"train_s": round(trained_s, 1), "images_per_s": round(len(self._data.train) / trained_s, 1)}
-        self._progress.history.append(entry)
-        self._log(" ".join(f"{name}={value}" for name, value in entry.items()))
-        self._peers.report(entry, self._snapshot(run, averages))
+        self._dev_s = time.monotonic() - started
+        return scores
 
-    def _train_epoch(self, run: _StageRun, averages: AveragedWeights) -> float:
+    def _train_epoch(self, run: _StageRun, averages: AveragedWeights, pace: Pace) -> float:
         """All updates of an epoch; returns the mean loss a token in nats."""
         plan = self._plan()
         total = len(plan) * run.stage.epochs
         losses = []
+        before = len(self._progress.history) * len(plan)  # updates, in all stages
         reported = time.monotonic()
-        for number, (images, activations) in enumerate(self._batches(run, plan)):
+        for number, (images, activations) in enumerate(self._batches(run, plan, pace)):
             rate = learning_rate(run.stage, self._progress.updates, total)
             losses.append(run.trainer.update(self._captions(run, images, activations), rate))
             averages.update()
             self._progress.updates += 1
+            pace.count(len(images))
+            self._curves.write(before + number + 1, {"train/loss": losses[-1], "train/learning_rate": rate})
             if time.monotonic() - reported > _LOG_INTERVAL_S:
                 reported = time.monotonic()
-                self._log_line(run, number + 1, len(plan), float(losses[-1]), rate)
+                self._log_line(run, pace, number + 1, len(plan), f"loss {float(losses[-1]):.3f} rate {rate:.2e}")
         return float(np.mean([float(loss) for loss in losses]))
 
     def _plan(self) -> list[NDArray[np.int64]]:
@@ -184,15 +223,14 @@ class TrainingLoop:
         """Decides what this worker draws in this update: dropout masks or captions."""
         optimization, peers = self._config.optimization, self._peers
         stream = self._progress.stage * 1_000_003 + optimization.seed
-        # The model adds numbers below this to the second part: one for each place or word that it draws at.
-        return stream, 256 * (self._progress.updates * peers.size + peers.rank)
+        return stream, DRAWS * optimization.accumulate * (self._progress.updates * peers.size + peers.rank)
 
     def _captions(self, run: _StageRun, images: NDArray[np.int64], activations: NDArray[np.float32]) -> CaptionBatch:
         share = slice(self._peers.rank, None, self._peers.size)
         return run.captions(images, share, activations, self._random_stream())
 
     def _batches(
-        self, run: _StageRun, plan: list[NDArray[np.int64]]
+        self, run: _StageRun, plan: list[NDArray[np.int64]], pace: Pace
     ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
         """Each batch's images, and activations of this worker's share of them, read one batch ahead in a thread."""
         views = np.random.default_rng((self._config.optimization.seed, self._progress.stage, self._progress.epoch))
@@ -203,14 +241,16 @@ class TrainingLoop:
                 mine = images[self._peers.rank :: self._peers.size]
                 following = (images, reader.submit(run.train.batch, mine, chosen[mine]))
                 if ahead is not None:
-                    yield ahead[0], ahead[1].result()
+                    yield ahead[0], _awaited(ahead[1], pace)
                 ahead = following
             if ahead is not None:
-                yield ahead[0], ahead[1].result()
+                yield ahead[0], _awaited(ahead[1], pace)
 
-    def _log_line(self, run: _StageRun, done: int, batches: int, loss: float, rate: float) -> None:
+    def _log_line(self, run: _StageRun, pace: Pace, done: int, batches: int, figures: str) -> None:
+        epochs_left = run.stage.epochs - self._progress.epoch
+        left_s = pace.remaining_s(epochs_left * batches - done) + epochs_left * self._dev_s
         epoch = f"stage {self._progress.stage + 1} epoch {self._progress.epoch + 1}/{run.stage.epochs}"
-        self._log(f"{epoch} batch {done}/{batches} loss {loss:.3f} rate {rate:.2e}")
+        self._log(f"{epoch} batch {done}/{batches} {figures}, {pace.describe(left_s)}")
 
     def _weights(self) -> Weights:
         return named_weights("encoder", self._model.encoder) | named_weights("decoder", self._model.decoder)
@@ -223,6 +263,11 @@ class TrainingLoop:
         current = self._weights() | {f"average/{i:04d}": value for i, value in enumerate(averages.values)}
         optimizer = {f"{i:04d}": variable.numpy() for i, variable in enumerate(run.trainer.optimizer.variables)}
         return Snapshot(self._progress, current, optimizer, self._best)
+
+
+def _awaited(reading: Future[NDArray[np.float32]], pace: Pace) -> NDArray[np.float32]:
+    with pace.waiting():
+        return reading.result()
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 import tf_keras
 from numpy.typing import NDArray
 
-from caption_core.models.soft_attention import SoftAttentionDecoder, without_unspoken
+from caption_core.models.decoder import Decoder, without_unspoken
 from caption_core.training.config import StageConfig
 from caption_core.vocabulary import PAD
+
+# Streams of random draws lie so far apart in their second number, to which the model adds less than this: one number
+# for each place or word that it draws at.
+DRAWS = 256
 
 
 def learning_rate(stage: StageConfig, step: int, steps: int) -> float:
@@ -63,6 +69,20 @@ class CaptionBatch:
     smoothing: float
     dropout_seed: tuple[int, int]
 
+    def parts(self, count: int) -> Iterator[CaptionBatch]:
+        """Cut into at most `count` equal parts, whose losses add up to the batch's; each has dropout of its own."""
+        size = max(1, -(-len(self.tokens) // count))  # a short batch may have fewer images than parts, or none
+        for part, begin in enumerate(range(0, max(1, len(self.tokens)), size)):
+            rows = slice(begin, begin + size)
+            stream, place = self.dropout_seed
+            yield replace(
+                self,
+                activations=self.activations[rows],
+                tokens=self.tokens[rows],
+                weights=self.weights[rows],
+                dropout_seed=(stream, place + part * DRAWS),
+            )
+
 
 class Trainer:
     """Updates a decoder, and the upper part of an encoder where there is one, under a distribution strategy.
@@ -78,19 +98,22 @@ class Trainer:
         self_critical: captions are the model's own draws. They were drawn without dropout from the tokens that a
             caption may hold, so that is the distribution that the update is about: left in, the unknown token would
             soak up what each draw that is made less likely gives away, unseen, since it is never drawn.
+        parts: how many pieces this worker's share of a batch is cut into; their gradients are added up before workers
+            exchange them, so that memory is needed for one piece at a time.
     """
 
     def __init__(
         self,
         strategy: tf.distribute.Strategy,
         upper: tf_keras.Model | None,
-        decoder: SoftAttentionDecoder,
+        decoder: Decoder,
         *,
         clip_norm: float,
         self_critical: bool = False,
+        parts: int = 1,
     ) -> None:
         self._strategy, self._upper, self._decoder = strategy, upper, decoder
-        self._clip_norm, self._self_critical = clip_norm, self_critical
+        self._clip_norm, self._self_critical, self._parts = clip_norm, self_critical, parts
         self.variables = list(decoder.trainable_variables) + (list(upper.trainable_variables) if upper else [])
         with strategy.scope():
             self.optimizer = tf_keras.optimizers.Adam(beta_2=0.98, epsilon=1e-8)
@@ -106,24 +129,36 @@ class Trainer:
             tf.TensorSpec((2,), tf.int32),  # dropout seed
         ]
         self._update = tf.function(self._distributed_update, input_signature=signature)
+        self._gradients = tf.function(self._distributed_gradients, input_signature=signature)
+        self._apply = tf.function(self._distributed_apply)
 
     def update(self, batch: CaptionBatch, rate: float) -> tf.Tensor:
         """Make one update at learning rate `rate`; returns the loss over all workers, a scalar not yet waited for."""
         self.optimizer.learning_rate.assign(rate)
-        return self._update(
-            batch.activations,
-            batch.tokens,
-            batch.weights,
-            tf.constant(batch.divisor, tf.float32),
-            tf.constant(batch.smoothing, tf.float32),
-            tf.constant(batch.dropout_seed, tf.int32),
-        )
+        if self._parts == 1:
+            return self._update(*_tensors(batch))
+        parts = batch.parts(self._parts)
+        total = self._gradients(*_tensors(next(parts)))
+        for part in parts:
+            total = [a + b for a, b in zip(total, self._gradients(*_tensors(part)), strict=True)]
+        return self._apply(total)
 
     def _distributed_update(self, *batch: tf.Tensor) -> tf.Tensor:
-        loss = self._strategy.run(self._replica_update, args=batch)
-        return self._strategy.reduce(tf.distribute.ReduceOp.SUM, loss, axis=None)
+        return self._on_replica(lambda *tensors: self._exchange(self._replica_gradients(*tensors)), batch)
 
-    def _replica_update(
+    def _distributed_gradients(self, *batch: tf.Tensor) -> list[tf.Tensor]:
+        return self._on_replica(self._replica_gradients, batch)
+
+    def _distributed_apply(self, gradients: list[tf.Tensor]) -> tf.Tensor:
+        # A function's arguments have no device, and workers exchange only what is known to be on one.
+        return self._on_replica(lambda arguments: self._exchange([*map(tf.identity, arguments)]), (gradients,))
+
+    def _on_replica(self, function: Callable[..., Any], args: tuple[Any, ...]) -> Any:
+        """Run in a worker's replica, of which it has one."""
+        results = self._strategy.run(function, args=args)
+        return tf.nest.map_structure(lambda result: self._strategy.experimental_local_results(result)[0], results)
+
+    def _replica_gradients(
         self,
         activations: tf.Tensor,
         tokens: tf.Tensor,
@@ -131,20 +166,36 @@ class Trainer:
         divisor: tf.Tensor,
         smoothing: tf.Tensor,
         dropout_seed: tf.Tensor,
-    ) -> tf.Tensor:
+    ) -> list[tf.Tensor]:
+        """This worker's gradients, in the order of `variables`, and then its part of the loss."""
         with tf.GradientTape() as tape:
             # Batch norm stays in inference mode: statistics of a few images would harm the pretrained ones.
-            features = self._upper(activations, training=False) if self._upper else activations
+            features = tf.cast(self._upper(activations, training=False), tf.float32) if self._upper else activations
             logits = self._decoder(features, tokens[:, :, :-1], None if self._self_critical else dropout_seed)
             if self._self_critical:
                 logits = without_unspoken(logits)
             losses = smoothed_cross_entropy(logits, tokens[:, :, 1:], smoothing)
             loss = tf.reduce_sum(weights * losses) / divisor
-        gradients = [tf.convert_to_tensor(gradient) for gradient in tape.gradient(loss, self.variables)]
-        gradients = tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, gradients)
+        return [*map(tf.convert_to_tensor, tape.gradient(loss, self.variables)), loss]
+
+    def _exchange(self, gradients: list[tf.Tensor]) -> tf.Tensor:
+        """Add up what all workers have, update the variables, and return the whole loss."""
+        # The loss travels with the gradients: a sum over workers of its own would be a second wait for all of them.
+        *gradients, loss = tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, gradients)
         gradients, _ = tf.clip_by_global_norm(gradients, self._clip_norm)
         self.optimizer.apply_gradients(zip(gradients, self.variables, strict=True), skip_gradients_aggregation=True)
         return loss
+
+
+def _tensors(batch: CaptionBatch) -> tuple[tf.Tensor, ...]:
+    return (
+        tf.constant(batch.activations, tf.float32),
+        tf.constant(batch.tokens, tf.int32),
+        tf.constant(batch.weights, tf.float32),
+        tf.constant(batch.divisor, tf.float32),
+        tf.constant(batch.smoothing, tf.float32),
+        tf.constant(batch.dropout_seed, tf.int32),
+    )
 
 
 class AveragedWeights:

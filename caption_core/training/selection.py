@@ -47,7 +47,7 @@ class DevSet:
         for begin in range(0, len(self._images), _BATCH_IMAGES):
             rows = np.arange(begin, min(begin + _BATCH_IMAGES, len(self._images)))
             activations = self._cache.batch(rows)
-            features = upper.predict_on_batch(activations) if upper else activations
+            features = upper.predict_on_batch(activations).astype(np.float32) if upper else activations
             captions += caption_features(decoder, features, self._vocabulary, self._settings)
         return score_captions(self._images, captions)
 

@@ -15,7 +15,7 @@ from caption_core.metrics.blocks import Block, Sentences
 from caption_core.metrics.cider import cider
 from caption_core.metrics.document_frequency import count_documents
 from caption_core.metrics.ngrams import MAX_ORDER, match_ngrams
-from caption_core.models.soft_attention import SoftAttentionDecoder
+from caption_core.models.decoder import Decoder
 from caption_core.training.batches import TokenTable
 from caption_core.vocabulary import PAD, START
 
@@ -72,9 +72,9 @@ class Sampler:
         max_tokens: words of the longest caption.
     """
 
-    def __init__(self, upper: tf_keras.Model | None, decoder: SoftAttentionDecoder, max_tokens: int) -> None:
+    def __init__(self, upper: tf_keras.Model | None, decoder: Decoder, max_tokens: int) -> None:
         def sample(activations: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-            features = upper(activations, training=False) if upper else activations
+            features = tf.cast(upper(activations, training=False), tf.float32) if upper else activations
             return decoder.sample(features, SAMPLES, max_tokens, seed)
 
         shape = upper.input_shape[1:] if upper else (None, decoder.config.feature_channels)

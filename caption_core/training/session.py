@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from dataclasses import replace
 
 from caption_core.bundle import Bundle
@@ -15,13 +16,16 @@ from caption_core.training.data import load_data
 _IDENTITY = "run.json"
 
 
-def run_training(config: TrainConfig, *, address: str | None, command: str) -> Bundle:
+def run_training(
+    config: TrainConfig, *, address: str | None, command: str, tell: Callable[[str], None] = print
+) -> Bundle:
     """Train, or go on training, and write the bundle `OUTPUT/bundle`.
 
     Args:
         config: the run.
         address: Ray cluster to connect to; None starts a local one.
         command: the command line, for the bundle's provenance.
+        tell: takes lines about the data.
 
     Raises:
         UsageError: data or settings can't work, or the output folder holds a run with other settings; raised before
@@ -29,7 +33,7 @@ def run_training(config: TrainConfig, *, address: str | None, command: str) -> B
         CapstanError: training failed.
     """
     check_encoder(config.encoder, config.encoder_weights)
-    data = load_data(config.data, config.initial)
+    data = load_data(config.data, config.initial, tell)
     _claim(config)
     # Imported late: a wrong argument must not cost the seconds that Ray and TensorFlow take to import.
     from caption_core.engine.cluster import ClusterConfig, connected

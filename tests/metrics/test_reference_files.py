@@ -94,13 +94,26 @@ def test_an_unusual_csv(tmp_path: Path) -> None:
     assert rows(ReferenceFile(str(path))) == [("a.jpg", "one, two\r\nlines"), ("é.jpg", "x")]
 
 
+def test_the_csv_files_of_flickr30k(tmp_path: Path) -> None:
+    barred = tmp_path / "results.csv"
+    barred.write_text(
+        "image_name| comment_number| comment\n"
+        'a.jpg| 0| A dog , running .\na.jpg| 1| The "dog" runs\n\nb.jpg| 4   Two cats\n'
+    )
+    assert rows(ReferenceFile(str(barred))) == EXPECTED
+    commas = tmp_path / "captions.txt"
+    commas.write_text('image_name,comment_number,comment\na.jpg,0,"A dog , running ."\na.jpg,1,"The ""dog"" runs"\n')
+    assert rows(ReferenceFile(str(commas))) == EXPECTED[:2]
+
+
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
         ("x.txt", "", "not a file of references"),
-        ("x.txt", "hello\n", "not a file of references; known forms: Flickr8k token file"),
+        ("x.txt", "hello\n", "not a file of references; known forms: Flickr token file"),
         ("x.txt", "a.jpg#0\tok\na.jpg broken\n", "line 2 is not NAME#k<TAB>caption"),
-        ("x.csv", "image,caption\na.jpg,one,two\n", "line 2 has 3 fields"),
+        ("x.csv", "image,caption\na.jpg,one,two\n", "line 2 has 3 fields instead of image,caption"),
+        ("x.csv", "image_name| comment_number| comment\na.jpg| 0| ok\na.jpg| x\n", r"line 3 is not NAME\| k\| caption"),
         ("x.json", "[]", "neither COCO annotations"),
         ("x.json", '{"images": []}', "neither COCO annotations"),
         ("x.json", '{"annotations": [{"image_id": 1}]}', "no proper 'images'"),
@@ -134,17 +147,27 @@ def test_a_missing_file(tmp_path: Path) -> None:
 
 def test_splits(tmp_path: Path) -> None:
     file = ReferenceFile(write(tmp_path, ReferenceForm.KARPATHY_JSON))
-    assert file.split_ids("test", numeric_ids=False) == {"a.jpg"}
-    assert file.split_ids("train", numeric_ids=True) == {"2"}
+    assert file.split_ids("test", numeric_ids=False) == ("a.jpg",)
+    assert file.split_ids("train", numeric_ids=True) == ("2",)
+    assert file.split_ids("train+test", numeric_ids=False) == ("b.jpg", "a.jpg")
     (tmp_path / "names.txt").write_text("b.jpg\n\n a.jpg \n")
-    assert file.split_ids(str(tmp_path / "names.txt"), numeric_ids=False) == {"a.jpg", "b.jpg"}
-    with pytest.raises(UsageError, match=r"--split dev: neither a file nor a split .*\(test, train\)"):
-        file.split_ids("dev", numeric_ids=False)
+    assert file.split_ids(str(tmp_path / "names.txt"), numeric_ids=False) == ("b.jpg", "a.jpg")
+    with pytest.raises(UsageError, match=r"split dev: neither a file nor a split .*\(test, train\)"):
+        file.split_ids("train+dev", numeric_ids=False)
+
+
+def test_splits_of_parquet_are_a_column(tmp_path: Path) -> None:
+    columns = {"image_id": ["a", "a", "b", "c"], "caption": ["w", "x", "y", "z"], "split": ["one", "one", "two", None]}
+    pq.write_table(pa.table(columns), tmp_path / "x.parquet")
+    file = ReferenceFile(str(tmp_path / "x.parquet"))
+    assert file.split_ids("two+one", numeric_ids=False) == ("b", "a")
+    with pytest.raises(UsageError, match=r"split three: neither .*\(one, two\)"):
+        file.split_ids("three", numeric_ids=False)
 
 
 def test_splits_of_other_forms_are_files(tmp_path: Path) -> None:
     file = ReferenceFile(write(tmp_path, ReferenceForm.FLICKR_TOKENS))
-    with pytest.raises(UsageError, match="--split test: no such file"):
+    with pytest.raises(UsageError, match=r"split test: no such file, and .* names no splits"):
         file.split_ids("test", numeric_ids=False)
     (tmp_path / "empty.txt").write_text("\n")
     with pytest.raises(UsageError, match="names no image"):

@@ -1,78 +1,95 @@
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
-import tensorflow as tf
 
-from caption_core.errors import UsageError
-from caption_core.models.soft_attention import SoftAttentionConfig, SoftAttentionDecoder, without_unspoken
-from caption_core.vocabulary import END, PAD, START, UNKNOWN
-
-CONFIG = SoftAttentionConfig(
-    vocabulary_size=11, feature_channels=6, units=8, embedding_units=5, value_units=7, attention_units=4
+from caption_core.models.decoder import Decoder
+from caption_core.models.soft_attention import SoftAttentionConfig, SoftAttentionDecoder
+from caption_core.models.weights import named_weights
+from tests.models.decoder_contract import (
+    check_every_weight_learns,
+    check_litert,
+    check_search,
+    check_training_graph,
+    example,
+    tiny_decoder,
 )
 
-
-@pytest.fixture(scope="module")
-def decoder() -> SoftAttentionDecoder:
-    decoder = SoftAttentionDecoder(CONFIG)
-    generator = np.random.default_rng(0)
-    for weight in decoder.weights:  # larger than at the start, so that every path matters
-        weight.assign(generator.normal(scale=0.5, size=weight.shape))
-    return decoder
+SIZES = {"value_units": 6, "attention_units": 4}
+VARIANTS: dict[str, dict[str, Any]] = {
+    "lstm": {},
+    "lstm of 3 heads": {"heads": 3},
+    "gru of 2 heads": {"cell": "gru", "heads": 2},
+}
 
 
-def example(images: int, captions: int, length: int) -> tuple[tf.Tensor, tf.Tensor]:
-    generator = np.random.default_rng(1)
-    features = generator.normal(size=(images, 9, CONFIG.feature_channels)).astype(np.float32)
-    tokens = generator.integers(0, CONFIG.vocabulary_size, (images, captions, length)).astype(np.int32)
-    return tf.constant(features), tf.constant(tokens)
+@pytest.fixture(params=VARIANTS)
+def decoder(request: pytest.FixtureRequest) -> Decoder:
+    return tiny_decoder("soft_attention", **SIZES, **VARIANTS[request.param])
 
 
-def test_steps_agree_with_the_training_graph(decoder: SoftAttentionDecoder) -> None:
-    features, tokens = example(images=3, captions=2, length=5)
-    unrolled = decoder(features, tokens)
-    state, memory = decoder.start(features)
-    state = tuple(tf.repeat(part, 2, axis=1) for part in state)
-    for position in range(5):
-        logits, state = decoder.step(tokens[:, :, position], state, memory)
-        np.testing.assert_allclose(logits, unrolled[:, :, position], atol=1e-5)
+def test_steps_agree_with_the_training_graph(decoder: Decoder) -> None:
+    check_training_graph(decoder)
 
 
-def test_captions_of_an_image_do_not_mix(decoder: SoftAttentionDecoder) -> None:
-    features, tokens = example(images=2, captions=3, length=4)
-    together = decoder(features, tokens)
-    for caption in range(3):
-        alone = decoder(features, tokens[:, caption : caption + 1])
-        np.testing.assert_allclose(alone[:, 0], together[:, caption], atol=1e-5)
+def test_every_weight_learns(decoder: Decoder) -> None:
+    check_every_weight_learns(decoder)
 
 
-def test_dropout_follows_its_seed(decoder: SoftAttentionDecoder) -> None:
+def test_search_and_samples(decoder: Decoder) -> None:
+    check_search(decoder)
+
+
+def test_litert_agrees_with_tensorflow(decoder: Decoder, tmp_path: Path) -> None:
+    check_litert(decoder, tmp_path)
+
+
+def test_weights_have_the_names_and_shapes_of_the_first_bundles() -> None:
+    """A bundle made before there were cells and heads names neither, and its weights must go on fitting."""
+    weights = named_weights("decoder", tiny_decoder("soft_attention", **SIZES))
+    assert {name.removeprefix("decoder/"): array.shape for name, array in weights.items()} == {
+        "embedding": (13, 5),
+        "output_bias": (13,),
+        "feature_projection/kernel": (6, 6),
+        "feature_projection/bias": (6,),
+        "key_projection/kernel": (6, 4),
+        "key_projection/bias": (4,),
+        "initial_h/kernel": (6, 8),
+        "initial_h/bias": (8,),
+        "initial_c/kernel": (6, 8),
+        "initial_c/bias": (8,),
+        "query/kernel": (8, 4),
+        "energy/kernel": (4, 1),
+        "selector/kernel": (8, 1),
+        "selector/bias": (1,),
+        "gates_from_word/kernel": (5, 32),
+        "gates_from_word/bias": (32,),
+        "gates_from_context/kernel": (6, 32),
+        "gates_from_h/kernel": (8, 32),
+        "output_projection/kernel": (14, 5),
+        "output_projection/bias": (5,),
+    }
+
+
+def test_heads_of_equal_energies_attend_as_one() -> None:
+    one, three = tiny_decoder("soft_attention", **SIZES), tiny_decoder("soft_attention", **SIZES, heads=3)
+    weights = named_weights("decoder", one)
+    for layer in three.layers:
+        for weight in layer.weights:
+            leaf = weight.name.split("/")[-1].split(":")[0]
+            value = weights[f"decoder/{layer.name}/{leaf}"]
+            weight.assign(np.repeat(value, 3, axis=1) if layer.name == "energy" else value)
+    three.embedding.assign(one.embedding)
+    three.output_bias.assign(one.output_bias)
     features, tokens = example(images=2, captions=2, length=4)
-    one = decoder(features, tokens, tf.constant((1, 0)))
-    again = decoder(features, tokens, tf.constant((1, 0)))
-    other = decoder(features, tokens, tf.constant((1, 16)))
-    assert np.array_equal(one, again)
-    assert not np.allclose(one, other)
-    assert not np.allclose(one, decoder(features, tokens))
+    np.testing.assert_allclose(three(features, tokens), one(features, tokens), atol=1e-5)
 
 
 def test_the_recurrent_gates_start_orthogonal_and_different() -> None:
-    kernel = SoftAttentionDecoder(CONFIG).gates_from_h.kernel.numpy()
+    config = SoftAttentionConfig(vocabulary_size=11, feature_channels=6, units=8)
+    kernel = SoftAttentionDecoder(config).gates_from_h.kernel.numpy()
     gates = np.split(kernel, 4, axis=1)
     for gate in gates:
-        np.testing.assert_allclose(gate @ gate.T, np.eye(CONFIG.units), atol=1e-5)
+        np.testing.assert_allclose(gate @ gate.T, np.eye(config.units), atol=1e-5)
     assert not np.allclose(gates[0], gates[1])
-
-
-@pytest.mark.parametrize("wrong", [{"units": 0}, {"output_dropout": 1.0}, {"vocabulary_size": 0}])
-def test_impossible_sizes_are_refused(wrong: dict[str, int]) -> None:
-    with pytest.raises(UsageError, match=next(iter(wrong))):
-        SoftAttentionConfig(**{"vocabulary_size": 5, "feature_channels": 5, **wrong})
-
-
-def test_tokens_that_no_caption_holds_have_no_probability() -> None:
-    logits = tf.constant(np.random.default_rng(0).normal(size=(2, 3, 6)), tf.float32)
-    kept = tf.nn.softmax(without_unspoken(logits)).numpy()
-    assert np.all(kept[..., [PAD, START, UNKNOWN]] == 0)
-    np.testing.assert_allclose(
-        kept[..., [END, 4, 5]], tf.nn.softmax(tf.gather(logits, [END, 4, 5], axis=-1)), rtol=1e-5
-    )

@@ -6,9 +6,10 @@ import pytest
 import tensorflow as tf
 
 from caption_core.training.checkpoint import Snapshot
-from caption_core.training.config import DecoderSizes, StageConfig, TrainConfig
-from caption_core.training.loop import TrainingLoop
-from tests.bundle_builders import SoloPeers, SyntheticSet, tiny_config
+from caption_core.training.config import DecoderChoice, OptimizationConfig, StageConfig, TrainConfig
+from caption_core.training.loop import CURVES, TrainingLoop
+from tests.bundle_builders import SoloPeers, SyntheticSet, tiny_config, tiny_decoder
+from tests.curve_reader import read_curves
 
 STAGES = (
     StageConfig(epochs=3, learning_rate=0.01, warmup_steps=2),
@@ -23,7 +24,7 @@ def quiet(_: str) -> None:
 @pytest.fixture
 def config(synthetic_set: SyntheticSet, tmp_path: Path) -> TrainConfig:
     # Dropout and mirrored views are on: a resumed run must draw them as the uninterrupted one does.
-    decoder = DecoderSizes(32, 16, 32, 16, feature_dropout=0.2, embedding_dropout=0.2, output_dropout=0.2)
+    decoder = tiny_decoder(dropout=0.2)
     data = synthetic_set.data_config(views=3)
     return tiny_config(synthetic_set, tmp_path, stages=STAGES, decoder=decoder, data=data)
 
@@ -79,9 +80,61 @@ def test_a_second_stage_trains_the_upper_encoder_only(config: TrainConfig) -> No
 
 
 @pytest.mark.slow
+def test_an_encoder_in_bfloat16_trains_as_the_one_in_float32_does(synthetic_set: SyntheticSet, tmp_path: Path) -> None:
+    losses = {}
+    for precision in ("float32", "bfloat16"):
+        config = tiny_config(
+            synthetic_set,
+            tmp_path / precision,
+            stages=(StageConfig(epochs=2, learning_rate=0.001, train_encoder_from="Conv_1", warmup_steps=0),),
+            optimization=OptimizationConfig(batch_images=4, precision=precision),
+        )
+        last = run(config, SoloPeers()).snapshots[-1]
+        losses[precision] = [entry["loss"] for entry in last.progress.history]
+        assert all(weight.dtype == np.float32 for weight in last.current.values())
+    assert losses["bfloat16"] == pytest.approx(losses["float32"], rel=0.02)
+    assert losses["bfloat16"] != losses["float32"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "settings"), [("aoa", {"refining_layers": 1, "heads": 2}), ("merge", {}), ("up_down", {})]
+)
+def test_every_decoder_trains_through_the_same_loop(
+    synthetic_set: SyntheticSet, tmp_path: Path, name: str, settings: dict[str, int]
+) -> None:
+    # soft_attention is in all the other tests of this file
+    stages = (StageConfig(epochs=4, learning_rate=0.01, warmup_steps=2),)
+    decoder = DecoderChoice(name, {"units": 32, "embedding_units": 32, **settings})
+    config = tiny_config(synthetic_set, tmp_path, stages=stages, decoder=decoder)
+    losses = [entry["loss"] for entry in run(config, SoloPeers()).snapshots[-1].progress.history]
+    assert losses[-1] < losses[0]
+
+
+@pytest.mark.slow
+def test_a_stage_ends_when_patience_does_and_so_does_the_resumed_run(
+    synthetic_set: SyntheticSet, tmp_path: Path
+) -> None:
+    # No epoch can raise CIDEr-D by 50, so that patience ends the first stage after its second epoch.
+    first = StageConfig(epochs=5, learning_rate=0.01, warmup_steps=2, patience=1, min_improvement=50.0)
+    stages = (first, StageConfig(epochs=1, learning_rate=0.001, warmup_steps=0))
+    config = tiny_config(synthetic_set, tmp_path, stages=stages)
+    whole = run(config, KilledPeers(tmp_path / "snapshot", after=99)).snapshots[-1]
+    resumed = run(config, SoloPeers(), Snapshot.load(tmp_path / "snapshot+")).snapshots[-1]
+    for last in (whole, resumed):
+        assert [(entry["stage"], entry["epoch"]) for entry in last.progress.history] == [(0, 1), (0, 2), (1, 1)]
+
+
+@pytest.mark.slow
 def test_training_lowers_the_loss_and_keeps_the_best_epoch(synthetic_set: SyntheticSet, tmp_path: Path) -> None:
     stages = (StageConfig(epochs=12, learning_rate=0.01, warmup_steps=2),)
     history = run(tiny_config(synthetic_set, tmp_path, stages=stages), SoloPeers()).snapshots[-1].progress
     losses = [entry["loss"] for entry in history.history]
+    curves = read_curves(tmp_path / CURVES)
+    assert list(curves["train/loss"]) == list(curves["train/learning_rate"]) == list(range(1, 37))  # 3 batches an epoch
+    assert curves["dev/CIDEr-D"] == pytest.approx(
+        {3 * entry["epoch"]: entry["dev_CIDEr-D"] for entry in history.history}, abs=1e-4
+    )
+    assert min(curves["train/images_per_s"].values()) > 0
     assert losses[-1] < 0.5 * losses[0]
     assert history.best_score == pytest.approx(max(e["dev_CIDEr-D"] for e in history.history), abs=1e-4)

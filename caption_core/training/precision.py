@@ -1,0 +1,21 @@
+"""Mixed precision of encoders: weights in float32, activations in bfloat16."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import tf_keras
+
+_POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
+
+
+@contextmanager
+def layers_computing_in(precision: str) -> Iterator[None]:
+    """Keras layers made inside compute in `precision`, 'float32' or 'bfloat16', with variables in float32."""
+    before = tf_keras.mixed_precision.global_policy()
+    tf_keras.mixed_precision.set_global_policy(_POLICIES[precision])
+    try:
+        yield
+    finally:
+        tf_keras.mixed_precision.set_global_policy(before)

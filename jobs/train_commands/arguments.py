@@ -1,0 +1,21 @@
+"""What the commands of this job share: kinds of paths, and the command line as a bundle records it."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from itertools import pairwise
+from pathlib import Path
+
+import click
+
+# Resolved, because workers run in folders of their own.
+FILE = click.Path(exists=True, dir_okay=False, resolve_path=True, path_type=Path)
+FOLDER = click.Path(exists=True, file_okay=False, resolve_path=True, path_type=Path)
+ANY = click.Path(resolve_path=True, path_type=Path)
+
+
+def recorded_command_line() -> str:
+    """This process' command line, for a bundle's provenance: without this machine's folders, and without notes."""
+    words = [word for before, word in pairwise(sys.argv) if "--note" not in (before, word)]
+    return "python jobs/train_compress.py " + shlex.join(word.rsplit("/", 1)[-1] for word in words)

@@ -1,0 +1,58 @@
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from caption_core.bundle import Bundle, open_bundle, write_bundle
+from caption_core.errors import BundleError
+from caption_core.models.decoder_registry import build_decoder, decoder_config
+from caption_core.models.weights import WEIGHTS, load_weights, named_weights, save_weights
+from caption_core.runtimes.tensorflow import TensorFlowRuntime, load_model
+
+
+def rewritten(
+    parent: Path, folder: Path, decoder: str, settings: dict[str, Any], weights: Path | None = None
+) -> Bundle:
+    """A float bundle that names another decoder."""
+    bundle = open_bundle(parent)
+    fields = bundle.manifest.model_dump(mode="json", exclude={"files", "schema_version"})
+    fields["architecture"] |= {"decoder": decoder, "decoder_config": settings}
+    files: dict[str, Path | bytes] = {name: bundle.path(name) for name in bundle.manifest.files}
+    return write_bundle(folder, fields, {**files, WEIGHTS: weights or bundle.path(WEIGHTS)})
+
+
+def test_a_bundle_names_its_decoder(tiny_bundle: Path, tmp_path: Path) -> None:
+    config = decoder_config("merge", {"vocabulary_size": 14, "feature_channels": 1280, "units": 8})
+    decoder = build_decoder("merge", config)
+    weights = load_weights(open_bundle(tiny_bundle).path(WEIGHTS))
+    encoder = {name: array for name, array in weights.items() if name.startswith("encoder/")}
+    save_weights(encoder | named_weights("decoder", decoder), tmp_path / "w")
+    bundle = rewritten(tiny_bundle, tmp_path / "bundle", "merge", asdict(config), tmp_path / "w")
+    runtime = TensorFlowRuntime(bundle, threads=1)
+    features = runtime.encode(np.zeros((1, 224, 224, 3), np.uint8))
+    state, step = runtime.start(features)
+    logits, _ = step(np.array([[5]], np.int32), state)
+    np.testing.assert_allclose(logits, decoder(features, np.array([[[5]]], np.int32))[:, :, 0], atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("decoder", "settings", "message"),
+    [
+        ("soft_attention", {"units": 8}, "decoder soft_attention: .*vocabulary_size"),
+        ("merge", {"vocabulary_size": 14, "feature_channels": 1280, "merge": "multiply"}, "add or concat"),
+        ("up_down", {"vocabulary_size": 14, "feature_channels": 1280, "cell": "gru"}, "decoder up_down: .*cell"),
+    ],
+)
+def test_settings_that_make_no_decoder_are_named(
+    tiny_bundle: Path, tmp_path: Path, decoder: str, settings: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(BundleError, match=message):
+        load_model(rewritten(tiny_bundle, tmp_path / "bundle", decoder, settings))
+
+
+def test_another_decoders_weights_are_refused(tiny_bundle: Path, tmp_path: Path) -> None:
+    settings = {"vocabulary_size": 14, "feature_channels": 1280}
+    with pytest.raises(BundleError, match="weights: decoder/"):
+        load_model(rewritten(tiny_bundle, tmp_path / "bundle", "up_down", settings))
