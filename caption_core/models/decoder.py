@@ -83,10 +83,16 @@ class Decoder(tf_keras.Model):
     def step_from_embedding(self, words: tf.Tensor, state: State, memory: Memory) -> tuple[tf.Tensor, State]:
         """`step` from embedded words float32 [B, K, embedding_units], for graphs that store the embedding otherwise."""
         hidden, state = self.advance(self.read_words(words), state, memory)
-        return tf.cast(self.project(hidden), tf.float32), state
+        return self.logits(hidden), state
 
     def call(self, features: tf.Tensor, tokens: tf.Tensor, dropout_seed: tf.Tensor | None = None) -> tf.Tensor:
-        """Teacher forcing: inputs int32 [B, K, T] (start token first) to logits float32 [B, K, T, V].
+        """Teacher forcing: inputs int32 [B, K, T] (start token first) to logits float32 [B, K, T, V]; see `unroll`."""
+        return self.logits(self.unroll(features, tokens, dropout_seed))
+
+    def unroll(self, features: tf.Tensor, tokens: tf.Tensor, dropout_seed: tf.Tensor | None = None) -> tf.Tensor:
+        """Teacher forcing up to what `logits` takes: inputs int32 [B, K, T] to [B, K, T, size of the hidden].
+
+        Training leaves out padding between the two, for the output layer is the larger part of a small decoder.
 
         Args:
             features: float32 [B, L, channels].
@@ -107,7 +113,10 @@ class Decoder(tf_keras.Model):
         loop = (0, _repeat(state, captions), outputs)
         *_, outputs = tf.while_loop(lambda t, *_: t < length, body, loop, maximum_iterations=length)
         hidden = tf.transpose(outputs.stack(), (1, 2, 0, 3))  # [B, K, T, ...]
-        hidden = dropout(hidden, self.config.output_dropout, dropout_seed, _OUTPUT_PLACE)
+        return dropout(hidden, self.config.output_dropout, dropout_seed, _OUTPUT_PLACE)
+
+    def logits(self, hidden: tf.Tensor) -> tf.Tensor:
+        """[..., size of the hidden] to logits float32 [..., V]."""
         return tf.cast(self.project(hidden), tf.float32)
 
     def sample(self, features: tf.Tensor, captions: int, max_tokens: int, seed: tf.Tensor) -> tf.Tensor:

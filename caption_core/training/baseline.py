@@ -69,7 +69,7 @@ def write_baseline(
 
 
 def _best_scores(history: list[dict[str, Any]]) -> dict[str, float]:
-    best = max(history, key=lambda entry: entry["dev_CIDEr-D"])
+    best = max((entry for entry in history if "dev_CIDEr-D" in entry), key=lambda entry: entry["dev_CIDEr-D"])
     return {name.removeprefix("dev_"): score for name, score in best.items() if name.startswith("dev_")}
 
 

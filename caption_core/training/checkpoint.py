@@ -20,7 +20,7 @@ class Progress:
     Attributes:
         stage, epoch: the next epoch to run, both from 0.
         updates: updates made in this stage.
-        best_score: highest dev CIDEr-D of an epoch, or -1 before the first.
+        best_score: highest score of an epoch since the metric last changed, or -1 before the first.
         history: one entry a finished epoch, as printed.
     """
 
@@ -37,7 +37,8 @@ class Snapshot:
 
     Attributes:
         progress: what is done.
-        current: the weights as trained, `encoder/...` and `decoder/...`, and their averages under `average/...`.
+        current: the weights as trained, `encoder/...`, `decoder/...` and those of the objective's `head/...`, and the
+            averages of what is trained under `average/...`.
         optimizer: the optimizer's variables by position.
         best: averaged weights of the best epoch.
     """

@@ -14,6 +14,9 @@ from caption_core.models.decoder_registry import decoder_config
 
 PRECISIONS = ("float32", "bfloat16")
 
+# What a stage may learn from, and the dev score that its epochs are chosen by.
+METRICS = {"concepts": "concept_mAP", "references": "CIDEr-D", "self_critical": "CIDEr-D"}
+
 
 @dataclass(frozen=True, slots=True)
 class StageConfig:
@@ -23,17 +26,18 @@ class StageConfig:
         epochs: passes over the training images.
         learning_rate: Adam's peak rate, reached after `warmup_steps`; a cosine takes it to zero at the stage's end.
         train_encoder_from: the encoder's first block that trains, or a layer in it; None freezes the whole encoder.
-        self_critical: trains on the CIDEr-D of the model's own captions in place of the references' likelihood.
+        objective: what it learns from: `references`, their likelihood; `self_critical`, the CIDEr-D of the model's own
+            captions; `concepts`, the words of an image's references as its labels, which trains the encoder alone.
         patience: the stage ends after so many epochs in a row without an improvement on the dev split; None never
             ends it early.
-        min_improvement: rise of dev CIDEr-D that counts as one.
+        min_improvement: rise of the objective's dev score that counts as one.
     """
 
     epochs: int
     learning_rate: float
     train_encoder_from: str | None = None
     warmup_steps: int = 100
-    self_critical: bool = False
+    objective: str = "references"
     patience: int | None = None
     min_improvement: float = 0.0
 
@@ -44,10 +48,19 @@ class StageConfig:
             raise UsageError(f"learning rate must lie in (0, 1], not {self.learning_rate}")
         if self.warmup_steps < 0:
             raise UsageError(f"warm-up steps must not be negative, not {self.warmup_steps}")
+        if self.objective not in METRICS:
+            raise UsageError(f"objective must be one of {', '.join(METRICS)}, not {self.objective!r}")
+        if self.objective == "concepts" and self.train_encoder_from is None:
+            raise UsageError("concepts train the encoder: name the block to train it from")
         if self.patience is not None and self.patience < 1:
             raise UsageError(f"patience must be at least 1 epoch, not {self.patience}")
         if self.min_improvement < 0:
             raise UsageError(f"minimum improvement must not be negative, not {self.min_improvement}")
+
+    @property
+    def metric(self) -> str:
+        """The dev score that its epochs are chosen by."""
+        return METRICS[self.objective]
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +192,8 @@ class TrainConfig:
     def __post_init__(self) -> None:
         if not self.stages:
             raise UsageError("a run needs at least one stage")
+        if self.stages[-1].objective == "concepts":
+            raise UsageError("a run can't end with concepts: no decoder was trained for the encoder that they leave")
         for stage in self.stages:
             check_block(self.encoder.name, stage.train_encoder_from)
         if self.workers < 1:

@@ -14,25 +14,26 @@ import tf_keras
 from numpy.typing import NDArray
 
 from caption_core.bundle import open_bundle
-from caption_core.models.captioning import CaptioningModel, DecoderFunctions
+from caption_core.models.captioning import CaptioningModel
 from caption_core.models.decoder_registry import build_decoder
 from caption_core.models.encoders import build_encoder, split_encoder
 from caption_core.models.weights import WEIGHTS, Weights, assign_weights, load_weights, named_weights
 from caption_core.search import SearchSettings
-from caption_core.training.batches import plan_epoch
+from caption_core.training.batches import plan_epoch, tokenize
 from caption_core.training.checkpoint import Progress, Snapshot
+from caption_core.training.concepts import choose_concepts, concept_labels
 from caption_core.training.config import StageConfig, TrainConfig
 from caption_core.training.curves import Curves
 from caption_core.training.data import load_data
 from caption_core.training.dataset import CaptionedImages
 from caption_core.training.early_stopping import epochs_without_improvement
 from caption_core.training.features import FeatureCache, cached_features
-from caption_core.training.objectives import CaptionChoice, OwnCaptions, References
-from caption_core.training.optimization import DRAWS, AveragedWeights, CaptionBatch, Trainer, learning_rate
+from caption_core.training.objectives import Concepts, Objective, OwnCaptions, References
+from caption_core.training.optimization import DRAWS, AveragedWeights, Batch, Trainer, learning_rate
 from caption_core.training.pace import Pace
 from caption_core.training.precision import layers_computing_in
 from caption_core.training.selection import DevSet
-from caption_core.training.self_critical import CiderReward, Sampler
+from caption_core.training.self_critical import CiderReward
 from caption_core.vocabulary import Vocabulary
 
 CURVES = "tensorboard"  # folder in a run's folder
@@ -98,18 +99,25 @@ class TrainingLoop:
     def run(self) -> None:
         """Run what is left of the stages."""
         for index in range(self._progress.stage, len(self._config.stages)):
-            self._run_stage(self._config.stages[index])
+            stage = self._config.stages[index]
+            if index and self._config.stages[index - 1].metric != stage.metric and not self._progress.epoch:
+                self._progress.best_score = -1.0
+            self._run_stage(stage)
             self._progress.stage, self._progress.epoch, self._progress.updates = index + 1, 0, 0
 
     def _run_stage(self, stage: StageConfig) -> None:
-        # A stage begins with the best weights so far, which are also what a resumed stage's frozen part was cut from.
+        # A stage begins with the best weights before it, which are also what a resumed one's frozen part was cut from.
         self._assign(self._best)
         lower, upper = split_encoder(self._model.encoder, stage.train_encoder_from)
         train = self._features(lower, self._data.train, views=self._config.data.views)
         dev = self._features(lower, self._data.dev, views=1)
-        run = _StageRun(
-            stage, train, self._dev_set(dev), upper, DecoderFunctions(self._model.decoder), *self._tools(stage, upper)
+        with self._strategy.scope():
+            objective = self._objective(stage, upper, dev)
+        optimization = self._config.optimization
+        trainer = Trainer(
+            self._strategy, objective.loss, clip_norm=optimization.clip_norm, parts=optimization.accumulate
         )
+        run = _StageRun(stage, train, objective, trainer)
         averages = self._start_averages(run)
         while self._progress.epoch < stage.epochs and not self._ends_early(stage):
             self._run_epoch(run, averages)
@@ -117,10 +125,10 @@ class TrainingLoop:
     def _ends_early(self, stage: StageConfig) -> bool:
         """Read off the history, so that a resumed run decides as the uninterrupted one does."""
         entries = [entry for entry in self._progress.history if entry["stage"] == self._progress.stage]
-        passed = epochs_without_improvement([entry["dev_CIDEr-D"] for entry in entries], stage.min_improvement)
+        passed = epochs_without_improvement([entry[f"dev_{stage.metric}"] for entry in entries], stage.min_improvement)
         if stage.patience is None or passed < stage.patience:
             return False
-        self._log(f"stage {self._progress.stage + 1} ends early: {passed} epochs without a better dev CIDEr-D")
+        self._log(f"stage {self._progress.stage + 1} ends early: {passed} epochs without a better dev {stage.metric}")
         return True
 
     def _features(self, lower: tf_keras.Model, images: CaptionedImages, *, views: int) -> FeatureCache:
@@ -130,20 +138,16 @@ class TrainingLoop:
         greedy = SearchSettings(beam_width=1, max_tokens=self._config.data.max_tokens)
         return DevSet(self._data.dev, features, self._data.vocabulary, greedy)
 
-    def _tools(self, stage: StageConfig, upper: tf_keras.Model | None) -> tuple[Trainer, CaptionChoice]:
-        decoder, optimization = self._model.decoder, self._config.optimization
-        trainer = Trainer(
-            self._strategy,
-            upper,
-            decoder,
-            clip_norm=optimization.clip_norm,
-            self_critical=stage.self_critical,
-            parts=optimization.accumulate,
-        )
-        if not stage.self_critical:
-            return trainer, References(self._data.tokens, optimization.label_smoothing)
-        reward = CiderReward(self._data.tokens, len(self._data.vocabulary))
-        return trainer, OwnCaptions(Sampler(upper, decoder, self._config.data.max_tokens), reward)
+    def _objective(self, stage: StageConfig, upper: tf_keras.Model | None, dev: FeatureCache) -> Objective:
+        table, max_tokens = self._data.tokens, self._config.data.max_tokens
+        if stage.objective == "concepts" and upper is not None:
+            concepts = choose_concepts(table)
+            dev_table = tokenize(self._data.dev, self._data.vocabulary, max_tokens=max_tokens)
+            return Concepts(upper, concept_labels(table, concepts), dev, concept_labels(dev_table, concepts))
+        captioning = (upper, self._model.decoder, self._dev_set(dev))
+        if stage.objective == "self_critical":
+            return OwnCaptions(*captioning, CiderReward(table, len(self._data.vocabulary)), max_tokens)
+        return References(*captioning, table, self._config.optimization.label_smoothing)
 
     def _start_averages(self, run: _StageRun) -> AveragedWeights:
         """Averages over the stage's trained variables; restores them, weights and optimizer from a snapshot."""
@@ -151,6 +155,8 @@ class TrainingLoop:
         in_stage = snapshot is not None and self._progress.epoch > 0
         if snapshot is not None and in_stage:
             self._assign(snapshot.current)
+            if run.objective.head:
+                assign_weights("head", run.objective.head, snapshot.current)
             for position, variable in enumerate(run.trainer.optimizer.variables):
                 variable.assign(snapshot.optimizer[f"{position:04d}"])
         averages = AveragedWeights(run.trainer.variables, self._config.optimization.ema_decay)
@@ -179,13 +185,13 @@ class TrainingLoop:
         self._curves.flush()
 
     def _select(self, run: _StageRun, averages: AveragedWeights) -> dict[str, float]:
-        """Score the averaged weights on the dev split, and keep them if no epoch before had a higher CIDEr-D."""
+        """Score the averaged weights on the dev split, and keep them if no epoch before had a higher score."""
         started = time.monotonic()
         averages.swap()
-        found = run.dev.scores(run.upper, run.decode) if self._peers.rank == 0 else None
+        found = run.objective.dev_scores() if self._peers.rank == 0 else None
         scores: dict[str, float] = self._peers.agree(found)
-        if scores["CIDEr-D"] > self._progress.best_score:
-            self._progress.best_score = scores["CIDEr-D"]
+        if scores[run.stage.metric] > self._progress.best_score:
+            self._progress.best_score = scores[run.stage.metric]
             self._best = self._weights()
         averages.swap()
         self._dev_s = time.monotonic() - started
@@ -200,7 +206,7 @@ class TrainingLoop:
         reported = time.monotonic()
         for number, (images, activations) in enumerate(self._batches(run, plan, pace)):
             rate = learning_rate(run.stage, self._progress.updates, total)
-            losses.append(run.trainer.update(self._captions(run, images, activations), rate))
+            losses.append(run.trainer.update(self._batch(run, images, activations), rate))
             averages.update()
             self._progress.updates += 1
             pace.count(len(images))
@@ -225,9 +231,9 @@ class TrainingLoop:
         stream = self._progress.stage * 1_000_003 + optimization.seed
         return stream, DRAWS * optimization.accumulate * (self._progress.updates * peers.size + peers.rank)
 
-    def _captions(self, run: _StageRun, images: NDArray[np.int64], activations: NDArray[np.float32]) -> CaptionBatch:
+    def _batch(self, run: _StageRun, images: NDArray[np.int64], activations: NDArray[np.float32]) -> Batch:
         share = slice(self._peers.rank, None, self._peers.size)
-        return run.captions(images, share, activations, self._random_stream())
+        return run.objective.batch(images, share, activations, self._random_stream())
 
     def _batches(
         self, run: _StageRun, plan: list[NDArray[np.int64]], pace: Pace
@@ -260,7 +266,8 @@ class TrainingLoop:
         assign_weights("decoder", self._model.decoder, weights)
 
     def _snapshot(self, run: _StageRun, averages: AveragedWeights) -> Snapshot:
-        current = self._weights() | {f"average/{i:04d}": value for i, value in enumerate(averages.values)}
+        head = named_weights("head", run.objective.head) if run.objective.head else {}
+        current = self._weights() | head | {f"average/{i:04d}": value for i, value in enumerate(averages.values)}
         optimizer = {f"{i:04d}": variable.numpy() for i, variable in enumerate(run.trainer.optimizer.variables)}
         return Snapshot(self._progress, current, optimizer, self._best)
 
@@ -276,8 +283,5 @@ class _StageRun:
 
     stage: StageConfig
     train: FeatureCache
-    dev: DevSet
-    upper: tf_keras.Model | None
-    decode: DecoderFunctions
+    objective: Objective
     trainer: Trainer
-    captions: CaptionChoice

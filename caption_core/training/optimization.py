@@ -4,17 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
-import numpy as np
 import tensorflow as tf
 import tf_keras
-from numpy.typing import NDArray
 
-from caption_core.models.decoder import Decoder, without_unspoken
 from caption_core.training.config import StageConfig
-from caption_core.vocabulary import PAD
 
 # Streams of random draws lie so far apart in their second number, to which the model adds less than this: one number
 # for each place or word that it draws at.
@@ -30,117 +25,72 @@ def learning_rate(stage: StageConfig, step: int, steps: int) -> float:
     return stage.learning_rate * 0.5 * (1.0 + math.cos(math.pi * progress))
 
 
-def smoothed_cross_entropy(logits: tf.Tensor, targets: tf.Tensor, smoothing: float) -> tf.Tensor:
-    """Label-smoothed cross-entropy of each caption, summed over its non-padding targets, in nats.
-
-    Args:
-        logits: float32 [B, K, T, V].
-        targets: int32 [B, K, T]; padding counts nothing.
-        smoothing: share of the target spread evenly over V.
-
-    Returns:
-        float32 [B, K].
-    """
-    log_p = tf.nn.log_softmax(logits)
-    chosen = tf.gather(log_p, targets, batch_dims=targets.shape.rank)
-    loss = -(1.0 - smoothing) * chosen - smoothing * tf.reduce_mean(log_p, axis=-1)
-    return tf.reduce_sum(tf.where(targets != PAD, loss, 0.0), axis=-1)
+def parts_of(size: int, count: int) -> Iterator[slice]:
+    """Cut `size` rows into at most `count` equal parts; a part of no rows where there are none."""
+    step = max(1, -(-size // count))  # a short batch may have fewer rows than parts
+    for begin in range(0, max(1, size), step):
+        yield slice(begin, begin + step)
 
 
-@dataclass(frozen=True, slots=True)
-class CaptionBatch:
-    """One worker's share of a batch: what the loss is computed from.
+class Batch(Protocol):
+    """One worker's share of a batch, whatever its loss is computed from."""
 
-    The loss is the sum over captions of weight times cross-entropy, over all workers, divided by `divisor`.
+    def tensors(self) -> tuple[tf.Tensor, ...]:
+        """The arguments of the loss."""
+
+    def parts(self, count: int) -> Iterator[Batch]:
+        """Cut into at most `count` parts whose losses add up to the batch's."""
+
+
+class Loss(Protocol):
+    """A loss and what is trained by it.
 
     Attributes:
-        activations: float32 [B, ...], the frozen encoder part's outputs.
-        tokens: int32 [B, K, T], captions, start token first.
-        weights: float32 [B, K], what each caption counts; negative for one to be made less likely.
-        divisor: of the whole batch's loss, the same on every worker.
-        smoothing: label smoothing.
-        dropout_seed: int32 [2], decides this worker's dropout masks.
+        variables: trained variables.
+        signature: of the arguments.
     """
 
-    activations: NDArray[np.float32]
-    tokens: NDArray[np.int32]
-    weights: NDArray[np.float32]
-    divisor: float
-    smoothing: float
-    dropout_seed: tuple[int, int]
+    variables: list[tf.Variable]
+    signature: list[tf.TensorSpec]
 
-    def parts(self, count: int) -> Iterator[CaptionBatch]:
-        """Cut into at most `count` equal parts, whose losses add up to the batch's; each has dropout of its own."""
-        size = max(1, -(-len(self.tokens) // count))  # a short batch may have fewer images than parts, or none
-        for part, begin in enumerate(range(0, max(1, len(self.tokens)), size)):
-            rows = slice(begin, begin + size)
-            stream, place = self.dropout_seed
-            yield replace(
-                self,
-                activations=self.activations[rows],
-                tokens=self.tokens[rows],
-                weights=self.weights[rows],
-                dropout_seed=(stream, place + part * DRAWS),
-            )
+    def __call__(self, *tensors: tf.Tensor) -> tf.Tensor:
+        """This worker's part of the loss, a scalar: a sum over images, divided by what all workers agree on."""
 
 
 class Trainer:
-    """Updates a decoder, and the upper part of an encoder where there is one, under a distribution strategy.
+    """Updates a loss' variables under a distribution strategy.
 
     Every worker brings its share of a batch; gradients are summed over workers before clipping, and the loss is
     divided by a number that all workers share, so the update does not depend on how many workers share the batch.
 
     Args:
         strategy: the strategy in whose scope the models were built.
-        upper: trained part of the encoder, or None.
-        decoder: the decoder.
+        loss: the loss.
         clip_norm: cap of the gradients' global norm.
-        self_critical: captions are the model's own draws. They were drawn without dropout from the tokens that a
-            caption may hold, so that is the distribution that the update is about: left in, the unknown token would
-            soak up what each draw that is made less likely gives away, unseen, since it is never drawn.
         parts: how many pieces this worker's share of a batch is cut into; their gradients are added up before workers
             exchange them, so that memory is needed for one piece at a time.
     """
 
-    def __init__(
-        self,
-        strategy: tf.distribute.Strategy,
-        upper: tf_keras.Model | None,
-        decoder: Decoder,
-        *,
-        clip_norm: float,
-        self_critical: bool = False,
-        parts: int = 1,
-    ) -> None:
-        self._strategy, self._upper, self._decoder = strategy, upper, decoder
-        self._clip_norm, self._self_critical, self._parts = clip_norm, self_critical, parts
-        self.variables = list(decoder.trainable_variables) + (list(upper.trainable_variables) if upper else [])
+    def __init__(self, strategy: tf.distribute.Strategy, loss: Loss, *, clip_norm: float, parts: int = 1) -> None:
+        self._strategy, self._loss = strategy, loss
+        self._clip_norm, self._parts = clip_norm, parts
+        self.variables = loss.variables
         with strategy.scope():
             self.optimizer = tf_keras.optimizers.Adam(beta_2=0.98, epsilon=1e-8)
             self.optimizer.build(self.variables)
-        shape = upper.input_shape[1:] if upper else (None, decoder.config.feature_channels)
-        scalar = tf.TensorSpec((), tf.float32)
-        signature = [
-            tf.TensorSpec((None, *shape), tf.float32),  # activations
-            tf.TensorSpec((None, None, None), tf.int32),  # tokens
-            tf.TensorSpec((None, None), tf.float32),  # weights
-            scalar,  # divisor
-            scalar,  # smoothing
-            tf.TensorSpec((2,), tf.int32),  # dropout seed
-        ]
-        self._update = tf.function(self._distributed_update, input_signature=signature)
-        self._gradients = tf.function(self._distributed_gradients, input_signature=signature)
+        self._update = tf.function(self._distributed_update, input_signature=loss.signature)
+        self._gradients = tf.function(self._distributed_gradients, input_signature=loss.signature)
         self._apply = tf.function(self._distributed_apply)
 
-    def update(self, batch: CaptionBatch, rate: float) -> tf.Tensor:
+    def update(self, batch: Batch, rate: float) -> tf.Tensor:
         """Make one update at learning rate `rate`; returns the loss over all workers, a scalar not yet waited for."""
         self.optimizer.learning_rate.assign(rate)
         if self._parts == 1:
-            return self._update(*_tensors(batch))
+            return self._update(*batch.tensors())
         parts = batch.parts(self._parts)
-        total = self._gradients(*_tensors(next(parts)))
+        total = self._gradients(*next(parts).tensors())
         for part in parts:
-            total = [a + b for a, b in zip(total, self._gradients(*_tensors(part)), strict=True)]
+            total = [a + b for a, b in zip(total, self._gradients(*part.tensors()), strict=True)]
         return self._apply(total)
 
     def _distributed_update(self, *batch: tf.Tensor) -> tf.Tensor:
@@ -158,24 +108,10 @@ class Trainer:
         results = self._strategy.run(function, args=args)
         return tf.nest.map_structure(lambda result: self._strategy.experimental_local_results(result)[0], results)
 
-    def _replica_gradients(
-        self,
-        activations: tf.Tensor,
-        tokens: tf.Tensor,
-        weights: tf.Tensor,
-        divisor: tf.Tensor,
-        smoothing: tf.Tensor,
-        dropout_seed: tf.Tensor,
-    ) -> list[tf.Tensor]:
+    def _replica_gradients(self, *tensors: tf.Tensor) -> list[tf.Tensor]:
         """This worker's gradients, in the order of `variables`, and then its part of the loss."""
         with tf.GradientTape() as tape:
-            # Batch norm stays in inference mode: statistics of a few images would harm the pretrained ones.
-            features = tf.cast(self._upper(activations, training=False), tf.float32) if self._upper else activations
-            logits = self._decoder(features, tokens[:, :, :-1], None if self._self_critical else dropout_seed)
-            if self._self_critical:
-                logits = without_unspoken(logits)
-            losses = smoothed_cross_entropy(logits, tokens[:, :, 1:], smoothing)
-            loss = tf.reduce_sum(weights * losses) / divisor
+            loss = self._loss(*tensors)
         return [*map(tf.convert_to_tensor, tape.gradient(loss, self.variables)), loss]
 
     def _exchange(self, gradients: list[tf.Tensor]) -> tf.Tensor:
@@ -185,17 +121,6 @@ class Trainer:
         gradients, _ = tf.clip_by_global_norm(gradients, self._clip_norm)
         self.optimizer.apply_gradients(zip(gradients, self.variables, strict=True), skip_gradients_aggregation=True)
         return loss
-
-
-def _tensors(batch: CaptionBatch) -> tuple[tf.Tensor, ...]:
-    return (
-        tf.constant(batch.activations, tf.float32),
-        tf.constant(batch.tokens, tf.int32),
-        tf.constant(batch.weights, tf.float32),
-        tf.constant(batch.divisor, tf.float32),
-        tf.constant(batch.smoothing, tf.float32),
-        tf.constant(batch.dropout_seed, tf.int32),
-    )
 
 
 class AveragedWeights:

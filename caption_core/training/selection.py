@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import tf_keras
@@ -44,12 +44,17 @@ class DevSet:
     def scores(self, upper: tf_keras.Model | None, decoder: DecoderFunctions) -> dict[str, float]:
         """Caption every image and score the captions: metric name to score."""
         captions: list[str] = []
-        for begin in range(0, len(self._images), _BATCH_IMAGES):
-            rows = np.arange(begin, min(begin + _BATCH_IMAGES, len(self._images)))
-            activations = self._cache.batch(rows)
-            features = upper.predict_on_batch(activations).astype(np.float32) if upper else activations
+        for features in dev_features(upper, self._cache):
             captions += caption_features(decoder, features, self._vocabulary, self._settings)
         return score_captions(self._images, captions)
+
+
+def dev_features(upper: tf_keras.Model | None, cache: FeatureCache) -> Iterator[NDArray[np.float32]]:
+    """Features of all images in order, float32 [batch, L, channels], from what is cached of them."""
+    images = cache.views.shape[1]
+    for begin in range(0, images, _BATCH_IMAGES):
+        activations = cache.batch(np.arange(begin, min(begin + _BATCH_IMAGES, images)))
+        yield upper.predict_on_batch(activations).astype(np.float32) if upper else activations
 
 
 def score_captions(images: CaptionedImages, captions: Sequence[str]) -> dict[str, float]:

@@ -54,6 +54,9 @@ from jobs.train_commands.arguments import ANY, FOLDER, recorded_command_line
 @click.option(
     "--encoder-weights", default="imagenet", show_default=True, help="'imagenet' (downloaded), 'random' or a file."
 )
+@click.option("--concepts-from", help="Encoder block that a stage before all others trains from, on words as labels.")
+@click.option("--concept-epochs", default=6, show_default=True, help="Epochs of that stage.")
+@click.option("--concept-learning-rate", default=1e-4, show_default=True, help="Peak rate of these epochs.")
 @click.option("--epochs", default=15, show_default=True, help="Epochs with the encoder frozen.")
 @click.option("--learning-rate", default=1e-3, show_default=True, help="Peak rate of these epochs.")
 @click.option("--fine-tune-from", help="Encoder block that a second stage trains from, e.g. block_13.")
@@ -61,8 +64,8 @@ from jobs.train_commands.arguments import ANY, FOLDER, recorded_command_line
 @click.option("--fine-tune-learning-rate", default=1e-4, show_default=True, help="Peak rate of the second stage.")
 @click.option("--self-critical-epochs", default=0, show_default=True, help="Epochs of training on CIDEr-D, at the end.")
 @click.option("--self-critical-learning-rate", default=5e-5, show_default=True, help="Peak rate of these epochs.")
-@click.option("--patience", type=int, help="Epochs without a better dev CIDEr-D that end a stage [default: none do].")
-@click.option("--min-improvement", default=0.0, show_default=True, help="Rise of dev CIDEr-D that counts as better.")
+@click.option("--patience", type=int, help="Epochs without a better dev score that end a stage [default: none do].")
+@click.option("--min-improvement", default=0.0, show_default=True, help="Rise of the dev score that counts as better.")
 @click.option("--initial", type=FOLDER, help="Float bundle to go on from; --epochs 0 goes straight to later stages.")
 @click.option("--batch-images", default=32, show_default=True, help="Images an update, over all workers.")
 @click.option("--accumulate", default=1, show_default=True, help="Parts of a worker's share: less memory, same update.")
@@ -146,11 +149,16 @@ def _pairs(option: str, what: str, texts: tuple[str, ...]) -> dict[str, str]:
 
 def _stages(o: dict[str, Any]) -> tuple[StageConfig, ...]:
     stage = partial(StageConfig, patience=o["patience"], min_improvement=o["min_improvement"])
-    stages = [] if o["initial"] and not o["epochs"] else [stage(o["epochs"], o["learning_rate"])]
+    stages = []
+    if o["concepts_from"]:
+        rate = o["concept_learning_rate"]
+        stages.append(stage(o["concept_epochs"], rate, o["concepts_from"], objective="concepts"))
+    if o["epochs"] or not o["initial"]:
+        stages.append(stage(o["epochs"], o["learning_rate"]))
     if o["fine_tune_from"]:
         stages.append(stage(o["fine_tune_epochs"], o["fine_tune_learning_rate"], o["fine_tune_from"]))
     if o["self_critical_epochs"]:
-        stages.append(stage(o["self_critical_epochs"], o["self_critical_learning_rate"], self_critical=True))
+        stages.append(stage(o["self_critical_epochs"], o["self_critical_learning_rate"], objective="self_critical"))
     return tuple(stages)
 
 

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from caption_core.models.weights import Weights
 from caption_core.training.checkpoint import Snapshot
 from caption_core.training.config import DecoderChoice, OptimizationConfig, StageConfig, TrainConfig
 from caption_core.training.loop import CURVES, TrainingLoop
@@ -12,6 +13,7 @@ from tests.bundle_builders import SoloPeers, SyntheticSet, tiny_config, tiny_dec
 from tests.curve_reader import read_curves
 
 STAGES = (
+    StageConfig(epochs=2, learning_rate=0.001, train_encoder_from="block_16", warmup_steps=2, objective="concepts"),
     StageConfig(epochs=3, learning_rate=0.01, warmup_steps=2),
     StageConfig(epochs=2, learning_rate=0.001, train_encoder_from="Conv_1", warmup_steps=2),
 )
@@ -52,31 +54,40 @@ def run(config: TrainConfig, peers: SoloPeers, snapshot: Snapshot | None = None)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("after", [1, 3, 4])
-def test_a_run_killed_after_an_epoch_goes_on_as_if_nothing_had_happened(
-    config: TrainConfig, tmp_path: Path, after: int
-) -> None:
-    whole = run(config, SoloPeers()).snapshots[-1]
-    killed = KilledPeers(tmp_path / "snapshot", after)
-    with pytest.raises(KeyboardInterrupt):
-        run(config, killed)
-    last = tmp_path / ("snapshot" + "+" * (after - 1))
-    resumed = run(config, SoloPeers(), Snapshot.load(last)).snapshots[-1]
-    assert [entry["epoch"] for entry in resumed.progress.history] == [1, 2, 3, 1, 2]
-    assert resumed.progress.best_score == pytest.approx(whole.progress.best_score, abs=1e-6)
-    for name, weight in whole.best.items():
-        np.testing.assert_allclose(resumed.best[name], weight, atol=1e-5, err_msg=name)
+def test_a_run_killed_after_an_epoch_goes_on_as_if_nothing_had_happened(config: TrainConfig, tmp_path: Path) -> None:
+    uninterrupted = run(config, KilledPeers(tmp_path / "snapshot", after=99))
+    whole = uninterrupted.snapshots[-1]
+    assert [entry["epoch"] for entry in whole.progress.history] == [1, 2, 1, 2, 3, 1, 2]
+    # Killed in the stage of concepts, at its end, in a later stage, and at that one's end.
+    for after in (1, 2, 4, 5):
+        resumed = run(config, SoloPeers(), Snapshot.load(tmp_path / ("snapshot" + "+" * (after - 1)))).snapshots[-1]
+        assert [entry["epoch"] for entry in resumed.progress.history] == [1, 2, 1, 2, 3, 1, 2]
+        assert resumed.progress.best_score == pytest.approx(whole.progress.best_score, abs=1e-6)
+        for name, weight in whole.best.items():
+            np.testing.assert_allclose(resumed.best[name], weight, atol=1e-5, err_msg=name)
+    assert_stages_train_what_they_should(uninterrupted)
 
 
-@pytest.mark.slow
-def test_a_second_stage_trains_the_upper_encoder_only(config: TrainConfig) -> None:
-    snapshots = run(config, SoloPeers()).snapshots
-    before, after = snapshots[2].best, snapshots[-1].current
-    changed = {name for name, weight in after.items() if not np.array_equal(weight, before.get(name))}
+def assert_stages_train_what_they_should(peers: SoloPeers) -> None:
+    first, concepts, captions, last = (peers.snapshots[index] for index in (0, 1, 4, 6))
+    assert "head/detectors/kernel" in first.current
+    assert "head/detectors/kernel" not in captions.current
+    changed = changes(first.current, concepts.current)
+    assert "encoder/block_16_project/kernel" in changed
+    assert not any(name.startswith("decoder/") for name in changed)
+    changed = changes(concepts.best, captions.best)
+    assert "decoder/energy/kernel" in changed
+    assert not any(name.startswith("encoder/") for name in changed)
+    changed = changes(captions.best, last.current)
     assert {"encoder/Conv_1/kernel", "decoder/energy/kernel"} <= changed
     assert "encoder/block_16_project/kernel" not in changed
     # Batch norm's statistics stay those of the pretrained encoder.
     assert "encoder/Conv_1_bn/moving_mean" not in changed
+
+
+def changes(before: Weights, after: Weights) -> set[str]:
+    """Names of the weights that differ."""
+    return {name for name in before.keys() & after.keys() if not np.array_equal(before[name], after[name])}
 
 
 @pytest.mark.slow

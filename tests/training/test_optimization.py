@@ -10,28 +10,12 @@ import tensorflow as tf
 import tf_keras
 
 from caption_core.models.decoder_registry import build_decoder, decoder_config
+from caption_core.training.caption_loss import CaptionBatch, CaptionLoss
 from caption_core.training.config import StageConfig
-from caption_core.training.optimization import (
-    AveragedWeights,
-    CaptionBatch,
-    Trainer,
-    learning_rate,
-    smoothed_cross_entropy,
-)
+from caption_core.training.optimization import AveragedWeights, Trainer, learning_rate
 from caption_core.vocabulary import PAD
 
 ROOT = Path(__file__).resolve().parents[2]
-
-
-def test_the_loss_is_the_smoothed_cross_entropy_of_all_but_padding() -> None:
-    logits = np.random.default_rng(0).normal(size=(2, 3, 4, 7)).astype(np.float32)
-    targets = np.random.default_rng(1).integers(0, 7, (2, 3, 4)).astype(np.int32)
-    log_p = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
-    goal = np.full((*targets.shape, 7), 0.1 / 7)
-    np.put_along_axis(goal, targets[..., None], 0.9 + 0.1 / 7, -1)
-    expected = (-(goal * log_p).sum(-1) * (targets != PAD)).sum(-1)
-    found = smoothed_cross_entropy(tf.constant(logits), tf.constant(targets), 0.1)
-    np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
 def test_the_rate_rises_to_its_peak_and_falls_to_zero() -> None:
@@ -63,7 +47,7 @@ def tiny_trainer(parts: int, *, dropout: float = 0.0) -> Trainer:
     sizes = {"units": 8, "embedding_units": 4, "value_units": 8, "attention_units": 4}
     config = decoder_config("soft_attention", {"vocabulary_size": 9, "feature_channels": 6, **sizes, **rates})
     decoder = build_decoder("soft_attention", config)
-    return Trainer(tf.distribute.get_strategy(), upper, decoder, clip_norm=0.5, parts=parts)
+    return Trainer(tf.distribute.get_strategy(), CaptionLoss(upper, decoder), clip_norm=0.5, parts=parts)
 
 
 def batch_of(images: int) -> CaptionBatch:

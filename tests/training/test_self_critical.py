@@ -78,7 +78,7 @@ def test_a_start_token_is_put_before_samples() -> None:
 def test_a_self_critical_stage_raises_the_score(synthetic_set: SyntheticSet, tmp_path: Path) -> None:
     stages = (
         StageConfig(epochs=10, learning_rate=0.01, warmup_steps=5),
-        StageConfig(epochs=25, learning_rate=0.005, warmup_steps=5, self_critical=True),
+        StageConfig(epochs=25, learning_rate=0.005, warmup_steps=5, objective="self_critical"),
     )
     peers = SoloPeers()
     config = tiny_config(synthetic_set, tmp_path, stages=stages)
