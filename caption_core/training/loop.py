@@ -168,7 +168,7 @@ class TrainingLoop:
     def _run_epoch(self, run: _StageRun, averages: AveragedWeights) -> None:
         pace = Pace()
         loss = self._train_epoch(run, averages, pace)
-        figures = pace.figures()
+        figures = pace.figures() | run.objective.epoch_figures()
         scores = self._select(run, averages)
         self._progress.epoch += 1
         entry = {"stage": self._progress.stage, "epoch": self._progress.epoch, "loss": round(loss, 4)}

@@ -47,6 +47,9 @@ class Objective(Protocol):
     def dev_scores(self) -> dict[str, float]:
         """Scores of the present weights on the dev split; the stage's metric is among them."""
 
+    def epoch_figures(self) -> dict[str, float]:
+        """What the epoch's batches told beside their losses, on this worker; asked for once, at its end."""
+
 
 class _Captioning:
     """What both objectives that train a decoder share: its loss, and the captions that it gives the dev split.
@@ -66,6 +69,10 @@ class _Captioning:
     def dev_scores(self) -> dict[str, float]:
         """See `Objective`: scores of greedy captions."""
         return self._dev.scores(self._upper, self._decode)
+
+    def epoch_figures(self) -> dict[str, float]:
+        """See `Objective`."""
+        return {}
 
 
 class References(_Captioning):
@@ -107,15 +114,22 @@ class OwnCaptions(_Captioning):
     ) -> None:
         super().__init__(upper, decoder, dev, self_critical=True)
         self._sampler, self._reward = Sampler(upper, decoder, max_tokens), reward
+        self._rewards: list[float] = []  # mean over each image's captions, of this epoch
 
     def batch(
         self, images: NDArray[np.int64], share: slice, activations: NDArray[np.float32], stream: tuple[int, int]
     ) -> CaptionBatch:
         """See `Objective`."""
         samples = self._sampler(activations, stream)
-        weights = advantages(self._reward(images[share], samples))
+        rewards = self._reward(images[share], samples)
+        self._rewards.extend(rewards.mean(axis=1).tolist())
         captions = float(len(images) * samples.shape[1])
-        return CaptionBatch(activations, with_start(samples), weights, captions, 0.0, stream)
+        return CaptionBatch(activations, with_start(samples), advantages(rewards), captions, 0.0, stream)
+
+    def epoch_figures(self) -> dict[str, float]:
+        """See `Objective`: the mean CIDEr-D of the captions that were drawn."""
+        rewards, self._rewards = self._rewards, []
+        return {"reward": round(float(np.mean(rewards)), 4)}
 
 
 class Concepts:
@@ -151,3 +165,7 @@ class Concepts:
         labels = self._dev_labels.astype(np.float32)
         loss = tf.reduce_sum(tf.nn.sigmoid_cross_entropy_with_logits(labels, logits)) / labels.sum()
         return {"concept_mAP": mean_average_precision(self._dev_labels, logits), "concept_loss": float(loss)}
+
+    def epoch_figures(self) -> dict[str, float]:
+        """See `Objective`."""
+        return {}

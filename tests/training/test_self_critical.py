@@ -85,3 +85,6 @@ def test_a_self_critical_stage_raises_the_score(synthetic_set: SyntheticSet, tmp
     TrainingLoop(config, tf.distribute.get_strategy(), peers, log=lambda _: None).run()
     scores = [entry["dev_CIDEr-D"] for entry in peers.metrics]
     assert max(scores[10:]) > max(scores[:10]) + 0.2
+    rewards = [entry["reward"] for entry in peers.metrics if "reward" in entry]
+    assert len(rewards) == 25
+    assert all(0.0 < reward < 10.0 for reward in rewards)

@@ -1,0 +1,162 @@
+"""Measures every encoder with every decoder: `python -m tests.measure_captioners [TRAINED_BUNDLE ...]`.
+
+Prints a Markdown table of parameters, sizes and speed in float on the TensorFlow runtime. A trained bundle brings its
+own weights and dev scores; all others have random weights, and speak for as many words as a trained one's mean.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+from numpy.typing import NDArray
+
+from caption_core.bundle import Bundle, open_bundle
+from caption_core.images import ImageLimits, decode_image
+
+PHOTOGRAPHS = Path(__file__).resolve().parents[1] / "caption_core" / "assets" / "photographs"
+
+_BATCH_IMAGES = 32
+_WORDS = 11  # of a caption by one with random weights, which does not know how to end; about the mean of trained ones
+_MEASURED_S = 4.0
+_VOCABULARY_SIZE = 2540  # of Flickr8k's training captions
+_DECODERS: dict[str, tuple[str, dict[str, Any]]] = {
+    "merge": ("merge", {}),
+    "soft_attention, GRU": ("soft_attention", {"cell": "gru"}),
+    "soft_attention, LSTM, 8 heads": ("soft_attention", {"heads": 8}),
+    "up_down": ("up_down", {}),
+    "aoa, 1 refining layer": ("aoa", {"refining_layers": 1}),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A line of the table; times are seconds an image."""
+
+    encoder: str
+    decoder: str
+    parameters: int
+    encode_s: float
+    search_s: float
+    scores: str
+
+    def markdown(self) -> str:
+        """As a line of a Markdown table."""
+        cells = (
+            self.encoder,
+            self.decoder,
+            f"{self.parameters / 1e6:.2f}",
+            f"{4 * self.parameters / 1e6:.1f}",
+            f"{1000 * self.encode_s:.1f}",
+            f"{1000 * self.search_s:.1f}",
+            f"{1 / (self.encode_s + self.search_s):.1f}",
+            self.scores,
+        )
+        return f"| {' | '.join(cells)} |"
+
+
+@click.command()
+@click.argument("trained", nargs=-1, type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--threads", default=2, show_default=True, help="Threads of an operation.")
+def main(trained: tuple[Path, ...], threads: int) -> None:
+    """Print the table: TRAINED bundles first, then all pairs with random weights."""
+    os.environ["TF_USE_LEGACY_KERAS"] = "1"
+    import tensorflow as tf
+
+    tf.config.threading.set_intra_op_parallelism_threads(threads)
+    print(
+        "| encoder | decoder | parameters, M | float, MB | encode, ms | search, ms | images/s | dev CIDEr-D, BLEU-4 |"
+    )
+    print("| --- | --- | ---: | ---: | ---: | ---: | ---: | --- |")
+    for path in trained:
+        print(trained_row(open_bundle(path)).markdown(), flush=True)
+    for row in random_rows():
+        print(row.markdown(), flush=True)
+
+
+def photographs(height: int, width: int) -> NDArray[np.uint8]:
+    """A batch of the sample photographs, uint8 [batch, height, width, 3]."""
+    paths = sorted(PHOTOGRAPHS.glob("*.jpg"))
+    pixels = [decode_image(path.read_bytes(), (height, width), ImageLimits()).pixels for path in paths]
+    return np.stack([pixels[index % len(pixels)] for index in range(_BATCH_IMAGES)])
+
+
+def trained_row(bundle: Bundle) -> Row:
+    """Measure a float bundle."""
+    from caption_core.runtimes.tensorflow import load_model
+
+    model = load_model(bundle)
+    architecture = bundle.manifest.architecture
+    metrics = bundle.manifest.metrics["dev split, greedy search"]
+    return Row(
+        architecture.encoder,
+        _name(architecture.decoder, architecture.decoder_config),
+        model.encoder.count_params() + model.decoder.count_params(),
+        *_times(model.encoder, model.decoder, max_tokens=20),
+        f"{metrics['CIDEr-D']:.3f}, {metrics['Bleu_4']:.3f}",
+    )
+
+
+def _name(decoder: str, config: dict[str, Any]) -> str:
+    for name, (kind, settings) in _DECODERS.items():
+        if kind == decoder and all(config.get(key) == value for key, value in settings.items()):
+            return name
+    return f"{decoder}, {', '.join(f'{key} {config[key]}' for key in ('cell', 'heads') if key in config)}"
+
+
+def random_rows() -> Iterator[Row]:
+    """Measure every pair with random weights."""
+    from caption_core.models.architectures import ENCODERS, EncoderConfig
+    from caption_core.models.decoder_registry import build_decoder
+    from caption_core.models.encoders import build_encoder
+    from caption_core.training.config import DecoderChoice
+
+    for encoder_name in ENCODERS:
+        for name, (kind, settings) in _DECODERS.items():
+            encoder = build_encoder(EncoderConfig(encoder_name, "global" if kind == "merge" else "grid"))
+            sizes = {"vocabulary_size": _VOCABULARY_SIZE, "feature_channels": encoder.output_shape[-1]}
+            decoder = build_decoder(kind, DecoderChoice(kind, settings).config(**sizes))
+            parameters = encoder.count_params() + decoder.count_params()
+            times = _times(encoder, decoder, max_tokens=_WORDS + 1)
+            yield Row(encoder_name, name, parameters, *times, "random weights")
+
+
+def _times(encoder: Any, decoder: Any, *, max_tokens: int) -> tuple[float, float]:
+    """Seconds an image of encoder and greedy search."""
+    import tensorflow as tf
+
+    from caption_core.models.captioning import DecoderFunctions
+    from caption_core.search import SearchSettings, search
+
+    pixels = tf.constant(photographs(*encoder.input_shape[1:3]), tf.float32)
+    encode = tf.function(lambda images: encoder(images, training=False))
+    functions = DecoderFunctions(decoder)
+    features = encode(pixels).numpy()
+    settings = SearchSettings(beam_width=1, max_tokens=max_tokens)
+
+    def caption() -> None:
+        state, step = functions.start(features)
+        search(step, state, settings)
+
+    return _seconds(lambda: encode(pixels).numpy()) / _BATCH_IMAGES, _seconds(caption) / _BATCH_IMAGES
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    """Of one call: the median of as many as fit into the time, after one that is not counted."""
+    work()
+    times: list[float] = []
+    while sum(times) < _MEASURED_S:
+        begun = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - begun)
+    return float(np.median(times))
+
+
+if __name__ == "__main__":
+    main()
