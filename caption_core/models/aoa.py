@@ -33,11 +33,6 @@ class AttentionOnAttentionDecoder(Decoder):
 
     def __init__(self, config: AttentionOnAttentionConfig) -> None:
         super().__init__(config)
-        self.embedding = self.add_weight(
-            "embedding",
-            (config.vocabulary_size, config.embedding_units),
-            initializer=tf_keras.initializers.RandomUniform(-0.1, 0.1),
-        )
         units, gates = config.units, 4 * config.units
         self.feature_projection = self._dense("feature_projection", config.feature_channels, units, activation="relu")
         self.refiner = [self._refining_layer(number) for number in range(config.refining_layers)]

@@ -206,20 +206,16 @@ def check_encoder(config: EncoderConfig, weights: str | None) -> None:
 
 
 def check_block(name: str, block: str | None) -> None:
-    """See to it that an encoder may be fine-tuned from `block`, a block's name or that of a layer in one.
+    """See to it that an encoder may be trained from `block`.
 
     Raises:
         UsageError: it has no such block; the message lists those that there are.
     """
     blocks = ENCODERS[name].blocks
-    if block is not None and not any(_within(block, known) for known in blocks):
+    if block is not None and block not in blocks:
         raise UsageError(f"encoder {name} has no block {block!r} to train from; it has: {', '.join(blocks)}")
 
 
 def first_layer_of(block: str, layers: list[str]) -> str | None:
     """The first of `layers`, by name, that belongs to a block (or is itself called so); None if there is none."""
-    return next((layer for layer in layers if _within(layer, block)), None)
-
-
-def _within(layer: str, block: str) -> bool:
-    return layer == block or layer.startswith((f"{block}_", f"{block}/"))
+    return next((layer for layer in layers if layer == block or layer.startswith((f"{block}_", f"{block}/"))), None)

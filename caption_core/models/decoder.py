@@ -34,9 +34,9 @@ class Decoder(tf_keras.Model):
     State contract: `start` returns one state row an image ([B, 1, ...]); repeat it along axis 1 to hold K captions.
     `step` takes and returns [B, K, ...] and never mixes rows, so a search may reorder or drop captions freely.
 
-    A decoder sets `embedding` [V, embedding_units], and tells by four functions what is its own: `start`, `read_words`,
-    `advance` and `project`. Each of its weights is a weight of the model or of a layer that is an attribute of it, for
-    that is how weights are named in files.
+    All have an `embedding` [V, embedding_units]. A decoder tells by four functions what is its own: `start`,
+    `read_words`, `advance` and `project`. Each of its weights is a weight of the model or of a layer that is an
+    attribute of it, for that is how weights are named in files.
 
     Under a Keras policy of mixed precision all in between is computed in the policy's type, and logits are float32.
 
@@ -44,11 +44,14 @@ class Decoder(tf_keras.Model):
         config: the decoder's sizes.
     """
 
-    embedding: tf.Variable
-
     def __init__(self, config: DecoderConfig) -> None:
         super().__init__(name="decoder")
         self.config = config
+        self.embedding: tf.Variable = self.add_weight(
+            "embedding",
+            (config.vocabulary_size, config.embedding_units),
+            initializer=tf_keras.initializers.RandomUniform(-0.1, 0.1),
+        )
 
     @property
     @abstractmethod
@@ -161,6 +164,22 @@ def tied_logits(projected: tf.Tensor, embedding: tf.Variable, bias: tf.Variable)
     """The output layer that is the word embedding: [..., embedding_units] to logits [..., V]."""
     table, bias = tf.cast(embedding, projected.dtype), tf.cast(bias, projected.dtype)
     return tf.matmul(projected, table, transpose_b=True) + bias
+
+
+def additive_attention(queries: tf.Tensor, memory: Memory, energy: tf_keras.layers.Layer) -> tf.Tensor:
+    """Attention of one head by a hidden layer (Bahdanau et al. 2015, arXiv 1409.0473).
+
+    Args:
+        queries: [B, K, attention_units].
+        memory: keys [B, L, attention_units] and values [B, L, size].
+        energy: the hidden layer [..., attention_units] to energies [..., 1].
+
+    Returns:
+        Context, [B, K, size].
+    """
+    keys, values = memory
+    hidden = tf.tanh(keys[:, tf.newaxis] + queries[:, :, tf.newaxis])  # [B, K, L, attention_units]
+    return tf.matmul(tf.nn.softmax(tf.squeeze(energy(hidden), -1)), values)
 
 
 def without_unspoken(logits: tf.Tensor) -> tf.Tensor:

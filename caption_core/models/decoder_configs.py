@@ -14,11 +14,13 @@ class DecoderConfig:
     Attributes:
         vocabulary_size: tokens, the special ones included.
         feature_channels: size of an image's feature vectors.
+        embedding_units: size of a word's vector.
         feature_dropout, embedding_dropout, output_dropout: rates, while training only.
     """
 
     vocabulary_size: int
     feature_channels: int
+    embedding_units: int
     feature_dropout: float
     embedding_dropout: float
     output_dropout: float

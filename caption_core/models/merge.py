@@ -29,11 +29,6 @@ class MergeDecoder(Decoder):
         super().__init__(config)
         dense = tf_keras.layers.Dense
         units, gates = config.units, 4 * config.units
-        self.embedding = self.add_weight(
-            "embedding",
-            (config.vocabulary_size, config.embedding_units),
-            initializer=tf_keras.initializers.RandomUniform(-0.1, 0.1),
-        )
         self.feature_projection = dense(units, activation="relu", name="feature_projection")
         self.gates_from_word = dense(gates, bias_initializer=forget_bias(units), name="gates_from_word")
         self.gates_from_h = dense(gates, use_bias=False, kernel_initializer=OrthogonalGates(units), name="gates_from_h")

@@ -14,11 +14,9 @@ from __future__ import annotations
 import tensorflow as tf
 import tf_keras
 
-from caption_core.models.decoder import Decoder, Memory, Shapes, State, dropout, tied_logits
+from caption_core.models.decoder import Decoder, Memory, Shapes, State, additive_attention, dropout, tied_logits
 from caption_core.models.decoder_configs import SoftAttentionConfig
 from caption_core.models.recurrent import OrthogonalGates, forget_bias, gru, lstm
-
-__all__ = ["SoftAttentionConfig", "SoftAttentionDecoder"]
 
 
 class SoftAttentionDecoder(Decoder):
@@ -40,11 +38,6 @@ class SoftAttentionDecoder(Decoder):
         self.key_projection = dense(config.attention_units, name="key_projection")
         self.initial_h = dense(config.units, activation="tanh", name="initial_h")
         self.initial_c = dense(config.units, activation="tanh", name="initial_c") if has_lstm else None
-        self.embedding = self.add_weight(
-            "embedding",
-            (config.vocabulary_size, config.embedding_units),
-            initializer=tf_keras.initializers.RandomUniform(-0.1, 0.1),
-        )
         self.query = dense(config.attention_units, use_bias=False, name="query")
         self.energy = dense(config.heads, use_bias=False, name="energy")
         self.selector = dense(1, activation="sigmoid", name="selector")
@@ -108,10 +101,10 @@ class SoftAttentionDecoder(Decoder):
         return tied_logits(self.output_projection(hidden), self.embedding, self.output_bias)
 
     def _attend(self, h: tf.Tensor, memory: Memory) -> tf.Tensor:
+        if self.config.heads == 1:
+            return additive_attention(self.query(h), memory, self.energy)
         keys, values = memory
         hidden = tf.tanh(keys[:, tf.newaxis] + self.query(h)[:, :, tf.newaxis])  # [B, K, L, attention_units]
-        if self.config.heads == 1:
-            return tf.matmul(tf.nn.softmax(tf.squeeze(self.energy(hidden), -1)), values)
         weights = tf.nn.softmax(tf.transpose(self.energy(hidden), (0, 3, 1, 2)))  # [B, heads, K, L]
         share = self.config.value_units // self.config.heads
         shape = tf.shape(hidden)

@@ -13,7 +13,16 @@ from __future__ import annotations
 import tensorflow as tf
 import tf_keras
 
-from caption_core.models.decoder import Decoder, Memory, Shapes, State, dropout, tied_logits, zero_state
+from caption_core.models.decoder import (
+    Decoder,
+    Memory,
+    Shapes,
+    State,
+    additive_attention,
+    dropout,
+    tied_logits,
+    zero_state,
+)
 from caption_core.models.decoder_configs import UpDownConfig
 from caption_core.models.recurrent import OrthogonalGates, forget_bias, lstm
 
@@ -29,11 +38,6 @@ class UpDownDecoder(Decoder):
 
     def __init__(self, config: UpDownConfig) -> None:
         super().__init__(config)
-        self.embedding = self.add_weight(
-            "embedding",
-            (config.vocabulary_size, config.embedding_units),
-            initializer=tf_keras.initializers.RandomUniform(-0.1, 0.1),
-        )
         self.feature_projection = _dense("feature_projection", config.value_units, activation="relu")
         self.key_projection = _dense("key_projection", config.attention_units)
         self.query = _dense("query", config.attention_units, use_bias=False)
@@ -96,10 +100,10 @@ class UpDownDecoder(Decoder):
     def advance(self, words: tf.Tensor, state: State, memory: Memory) -> tuple[tf.Tensor, State]:
         """See `Decoder.advance`; the hidden is the speaking LSTM's h, [B, K, units]."""
         attend_h, attend_c, speak_h, speak_c = state
-        keys, values, mean_gates = memory
+        *grid, mean_gates = memory
         gates = words + mean_gates + self.attend_from_spoken(speak_h) + self.attend_from_h(attend_h)
         attend_h, attend_c = lstm(gates, attend_c)
-        context = self._attend(attend_h, keys, values)
+        context = additive_attention(self.query(attend_h), tuple(grid), self.energy)
         gates = self.speak_from_context(context) + self.speak_from_attended(attend_h) + self.speak_from_h(speak_h)
         speak_h, speak_c = lstm(gates, speak_c)
         return speak_h, (attend_h, attend_c, speak_h, speak_c)
@@ -107,10 +111,6 @@ class UpDownDecoder(Decoder):
     def project(self, hidden: tf.Tensor) -> tf.Tensor:
         """See `Decoder.project`."""
         return tied_logits(self.output_projection(hidden), self.embedding, self.output_bias)
-
-    def _attend(self, h: tf.Tensor, keys: tf.Tensor, values: tf.Tensor) -> tf.Tensor:
-        hidden = tf.tanh(keys[:, tf.newaxis] + self.query(h)[:, :, tf.newaxis])  # [B, K, L, attention_units]
-        return tf.matmul(tf.nn.softmax(tf.squeeze(self.energy(hidden), -1)), values)
 
 
 def _dense(name: str, units: int, **options: object) -> tf_keras.layers.Dense:

@@ -78,7 +78,8 @@ def _ancestry(config: TrainConfig) -> dict[str, Any]:
         return {}
     parent = open_bundle(config.initial)
     earlier = parent.manifest.provenance
-    return {"parent": parent.model_id, "steps": [*earlier.steps, f"trained: {earlier.command}"]}
+    steps = [*earlier.steps, f"trained: {earlier.command}"]
+    return {"parent": parent.model_id, "steps": steps, "encoder_weights": earlier.encoder_weights}
 
 
 def _weights_name(weights: str | None) -> str:

@@ -31,7 +31,9 @@ class TokenTable:
 
 def tokenize(images: CaptionedImages, vocabulary: Vocabulary, *, max_tokens: int) -> TokenTable:
     """Encode all captions; a caption longer than `max_tokens` words is cut there and gets no end token."""
-    most = max(len(captions) for captions in images.captions)
+    # At least two columns, the second of padding: TensorFlow 2.21 may crash in the gradient of an attention for one
+    # caption an image (not with oneDNN off).
+    most = max(2, *(len(captions) for captions in images.captions))
     table = np.full((len(images), most, max_tokens + 2), PAD, np.int32)
     for row, captions in enumerate(images.captions):
         for column, caption in enumerate(captions):

@@ -1,10 +1,4 @@
-"""An image's words as labels: what an encoder learns from before there is a decoder.
-
-Captions reach an encoder through attention and a recurrent cell, and a few thousand images teach it little that way.
-That an image's references speak of a "dog" or of "jumping" is a label that reaches it directly. Such word detectors are
-the visual concepts of Fang et al. 2015 (arXiv 1411.4952) and Wu et al. 2016 (arXiv 1506.01144); here the encoder is all
-that is kept of them.
-"""
+"""Detectors of concepts, from which an encoder learns before there is a decoder (see `concept_labels`)."""
 
 from __future__ import annotations
 
@@ -16,62 +10,10 @@ import tensorflow as tf
 import tf_keras
 from numpy.typing import NDArray
 
-from caption_core.errors import UsageError
-from caption_core.training.batches import TokenTable
 from caption_core.training.optimization import DRAWS, parts_of
-from caption_core.vocabulary import SPECIAL_TOKENS
 
-_SMALLEST_SHARE = 1 / 300  # of the images whose references hold a word: it could not be learned from fewer
-_LARGEST_SHARE = 0.5  # words of more images ("a", "in") say nothing of an image
 _DROPOUT = 0.3
 _HEAD_SCALE = 8.0  # of its inputs: new weights have farther to go than the encoder's, at the same learning rate
-
-
-def choose_concepts(table: TokenTable) -> NDArray[np.int64]:
-    """Token ids of the words that neither too few nor most images' references hold.
-
-    Args:
-        table: the training captions.
-
-    Raises:
-        UsageError: there is no such word.
-    """
-    images = len(table.tokens)
-    size = int(table.tokens.max(initial=0)) + 1
-    counts = concept_labels(table, np.arange(size)).sum(axis=0)
-    chosen = (counts >= max(2, _SMALLEST_SHARE * images)) & (counts <= _LARGEST_SHARE * images)
-    chosen[: len(SPECIAL_TOKENS)] = False
-    if not chosen.any():
-        raise UsageError("no word is in the captions of two images and of no more than half: there are no concepts")
-    return np.flatnonzero(chosen)
-
-
-def concept_labels(table: TokenTable, concepts: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Which concepts an image's references hold, bool [images, concepts].
-
-    Args:
-        table: captions.
-        concepts: token ids, int64 [concepts].
-    """
-    images = len(table.tokens)
-    holds = np.zeros((images, max(int(table.tokens.max(initial=0)), int(concepts.max(initial=0))) + 1), np.bool_)
-    holds[np.arange(images)[:, None], table.tokens.reshape(images, -1)] = True
-    return holds[:, concepts]
-
-
-def mean_average_precision(labels: NDArray[np.bool_], scores: NDArray[np.float32]) -> float:
-    """How well scores put the images of each concept first: the mean, over concepts that occur, of average precision.
-
-    Args:
-        labels: bool [images, concepts].
-        scores: float32 [images, concepts].
-    """
-    order = np.argsort(-scores, axis=0, kind="stable")
-    found = np.take_along_axis(labels, order, axis=0)
-    precision = found.cumsum(axis=0) / np.arange(1, len(found) + 1)[:, None]
-    occurrences = found.sum(axis=0)
-    average = (precision * found).sum(axis=0)[occurrences > 0] / occurrences[occurrences > 0]
-    return float(average.mean())
 
 
 class ConceptHead(tf_keras.Model):

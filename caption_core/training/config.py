@@ -10,7 +10,7 @@ from typing import Any
 from caption_core.errors import UsageError
 from caption_core.models.architectures import EncoderConfig, check_block
 from caption_core.models.decoder_configs import DecoderConfig
-from caption_core.models.decoder_registry import decoder_config
+from caption_core.models.decoder_registry import decoder_architecture, decoder_config
 
 PRECISIONS = ("float32", "bfloat16")
 
@@ -30,7 +30,7 @@ class StageConfig:
             captions; `concepts`, the words of an image's references as its labels, which trains the encoder alone.
         patience: the stage ends after so many epochs in a row without an improvement on the dev split; None never
             ends it early.
-        min_improvement: rise of the objective's dev score that counts as one.
+        min_improvement: rise of the objective's dev score, since the last that counted, that counts as one.
     """
 
     epochs: int
@@ -113,7 +113,7 @@ class OptimizationConfig:
         batch_images: images a step over all workers; each brings all its captions.
         accumulate: parts that a worker's share of them is worked through in, one after the other: the same update in
             less memory.
-        precision: of the encoder's activations, 'float32' or 'bfloat16'; the decoder and all weights are float32.
+        precision: of activations, 'float32' or 'bfloat16'; weights and logits are float32.
         label_smoothing: share of the target spread evenly over the vocabulary (Szegedy et al. 2016, arXiv 1512.00567).
         clip_norm: cap of the gradients' global norm.
         ema_decay: decay a step of the averaged weights, which are the ones evaluated and kept (Polyak averaging).
@@ -138,6 +138,8 @@ class OptimizationConfig:
             raise UsageError(f"label smoothing must lie in [0, 1), not {self.label_smoothing}")
         if not self.clip_norm > 0.0:
             raise UsageError(f"clip norm must be positive, not {self.clip_norm}")
+        if not 0 <= self.seed < 2**30:  # the dropout's seeds are made of it, in 32 bits
+            raise UsageError(f"seed must lie in [0, 2**30), not {self.seed}")
         if not 0.0 <= self.ema_decay < 1.0:
             raise UsageError(f"EMA decay must lie in [0, 1), not {self.ema_decay}")
 
@@ -164,6 +166,8 @@ class DecoderChoice:
             UsageError: an unknown decoder or setting, or an impossible value.
         """
         sizes = {"vocabulary_size": vocabulary_size, "feature_channels": feature_channels}
+        if given := sizes.keys() & self.settings.keys():
+            raise UsageError(f"decoder: {min(given)} follows from the data and the encoder, and can't be set")
         return decoder_config(self.name, {**self.settings, **sizes})
 
 
@@ -192,8 +196,12 @@ class TrainConfig:
     def __post_init__(self) -> None:
         if not self.stages:
             raise UsageError("a run needs at least one stage")
-        if self.stages[-1].objective == "concepts":
-            raise UsageError("a run can't end with concepts: no decoder was trained for the encoder that they leave")
+        self._check_stages()
+        features = decoder_architecture(self.decoder.name).features
+        if features == "grid" and self.encoder.features != "grid":
+            raise UsageError(
+                f"decoder {self.decoder.name} attends to a grid: it takes no {self.encoder.features} features"
+            )
         for stage in self.stages:
             check_block(self.encoder.name, stage.train_encoder_from)
         if self.workers < 1:
@@ -203,6 +211,11 @@ class TrainConfig:
             raise UsageError(f"batch images ({batch}) must be a multiple of workers ({self.workers})")
         if batch % (self.workers * parts):
             raise UsageError(f"a worker's share of a batch ({batch // self.workers} images) can't be cut into {parts}")
+
+    def _check_stages(self) -> None:
+        objectives = [stage.objective for stage in self.stages]
+        if "concepts" in objectives[1:] or (objectives[:1] == ["concepts"] and objectives[1:2] != ["references"]):
+            raise UsageError("concepts come first, and references after them: the encoder needs another decoder")
 
     def identity(self) -> dict[str, Any]:
         """What a resumed run must share with the one that it continues; how many workers train is not part of it."""

@@ -23,7 +23,7 @@ from caption_core.training.dataset import CaptionedImages
 
 _BATCH_IMAGES = 32
 _SMALLEST_CROP = 0.7  # of a side: what a caption speaks of should mostly stay in view
-_FORMAT = 2  # part of a cache's key: a change of layout or of preprocessing makes old caches unused, not wrong
+_FORMAT = 3  # part of a cache's key: a change of layout or of preprocessing makes old caches unused, not wrong
 _LOG_INTERVAL_S = 15.0
 
 
@@ -90,9 +90,8 @@ def view_of(pixels: NDArray[np.float32], view: int, first: int) -> NDArray[np.fl
 
 
 def _key(model: tf_keras.Model, images: CaptionedImages, views: int) -> str:
-    names = [layer.name for layer in model.layers]
-    precision = [model.output.dtype.name] if model.output.dtype != tf.float32 else []
-    digest = hashlib.sha256(json.dumps([_FORMAT, views, names, *precision]).encode())
+    graph = [[layer.name for layer in model.layers], model.input_shape, model.output_shape, model.output.dtype.name]
+    digest = hashlib.sha256(json.dumps([_FORMAT, views, *graph]).encode())
     for weight in model.get_weights():
         digest.update(np.ascontiguousarray(weight).tobytes())
     for name in images.names:

@@ -19,9 +19,9 @@ from caption_core.models.decoder_registry import build_decoder
 from caption_core.models.encoders import build_encoder, split_encoder
 from caption_core.models.weights import WEIGHTS, Weights, assign_weights, load_weights, named_weights
 from caption_core.search import SearchSettings
-from caption_core.training.batches import plan_epoch, tokenize
+from caption_core.training.batches import plan_epoch
 from caption_core.training.checkpoint import Progress, Snapshot
-from caption_core.training.concepts import choose_concepts, concept_labels
+from caption_core.training.concept_labels import label_concepts
 from caption_core.training.config import StageConfig, TrainConfig
 from caption_core.training.curves import Curves
 from caption_core.training.data import load_data
@@ -58,9 +58,10 @@ def build_model(config: TrainConfig, vocabulary: Vocabulary) -> CaptioningModel:
     """Build encoder and decoder with their first weights; seeded, so every worker builds the same."""
     tf_keras.utils.set_random_seed(config.optimization.seed)
     with layers_computing_in(config.optimization.precision):
-        encoder = build_encoder(config.encoder, config.encoder_weights)
-    sizes = config.decoder.config(vocabulary_size=len(vocabulary), feature_channels=encoder.output_shape[-1])
-    return CaptioningModel(encoder, build_decoder(config.decoder.name, sizes))
+        # A bundle brings its own weights.
+        encoder = build_encoder(config.encoder, None if config.initial else config.encoder_weights)
+        sizes = config.decoder.config(vocabulary_size=len(vocabulary), feature_channels=encoder.output_shape[-1])
+        return CaptioningModel(encoder, build_decoder(config.decoder.name, sizes))
 
 
 class TrainingLoop:
@@ -141,9 +142,8 @@ class TrainingLoop:
     def _objective(self, stage: StageConfig, upper: tf_keras.Model | None, dev: FeatureCache) -> Objective:
         table, max_tokens = self._data.tokens, self._config.data.max_tokens
         if stage.objective == "concepts" and upper is not None:
-            concepts = choose_concepts(table)
-            dev_table = tokenize(self._data.dev, self._data.vocabulary, max_tokens=max_tokens)
-            return Concepts(upper, concept_labels(table, concepts), dev, concept_labels(dev_table, concepts))
+            labels = label_concepts(self._data)
+            return Concepts(upper, labels.train, dev, labels.dev)
         captioning = (upper, self._model.decoder, self._dev_set(dev))
         if stage.objective == "self_critical":
             return OwnCaptions(*captioning, CiderReward(table, len(self._data.vocabulary)), max_tokens)

@@ -13,7 +13,8 @@ from caption_core.models.captioning import DecoderFunctions
 from caption_core.models.decoder import Decoder
 from caption_core.training.batches import TokenTable
 from caption_core.training.caption_loss import CaptionBatch, CaptionLoss
-from caption_core.training.concepts import ConceptBatch, ConceptHead, ConceptLoss, mean_average_precision
+from caption_core.training.concept_labels import mean_average_precision
+from caption_core.training.concepts import ConceptBatch, ConceptHead, ConceptLoss
 from caption_core.training.features import FeatureCache
 from caption_core.training.optimization import Batch, Loss
 from caption_core.training.selection import DevSet, dev_features

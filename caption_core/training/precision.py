@@ -1,4 +1,4 @@
-"""Mixed precision of encoders: weights in float32, activations in bfloat16."""
+"""Mixed precision: weights in float32, activations in bfloat16."""
 
 from __future__ import annotations
 

@@ -43,11 +43,13 @@ class CiderReward:
     def __call__(self, images: NDArray[np.int64], samples: NDArray[np.int32]) -> NDArray[np.float32]:
         """CIDEr-D, float32 [B, K], of samples int32 [B, K, T] (end token, then padding) for training images [B]."""
         batch, drawn = samples.shape[:2]
+        if batch == 0:  # a worker's share of a short batch
+            return np.zeros((0, drawn), np.float32)
         references = np.repeat(self._references[images], drawn, axis=0)  # [B K, R, T]
         rows = np.arange(batch * drawn)
         owner = rows[:, None].repeat(references.shape[1], axis=1)
         block = Block(
-            self._sentences(samples.reshape(batch * drawn, 1, -1), rows[:, None]),
+            self._sentences(samples.reshape(batch * drawn, 1, samples.shape[2]), rows[:, None]),
             self._sentences(references, owner),
             np.any(references != PAD, axis=-1).sum(axis=-1),
         )

@@ -10,6 +10,8 @@ from dataclasses import replace
 from caption_core.bundle import Bundle
 from caption_core.errors import UsageError
 from caption_core.models.architectures import check_encoder
+from caption_core.training.ancestor import check_ancestor
+from caption_core.training.concept_labels import label_concepts
 from caption_core.training.config import TrainConfig
 from caption_core.training.data import load_data
 
@@ -32,8 +34,11 @@ def run_training(
             any cluster work.
         CapstanError: training failed.
     """
-    check_encoder(config.encoder, config.encoder_weights)
+    check_encoder(config.encoder, None if config.initial else config.encoder_weights)
+    check_ancestor(config)
     data = load_data(config.data, config.initial, tell)
+    if config.stages[0].objective == "concepts":
+        label_concepts(data)  # refuses data without any
     _claim(config)
     # Imported late: a wrong argument must not cost the seconds that Ray and TensorFlow take to import.
     from caption_core.engine.cluster import ClusterConfig, connected

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from caption_core.models.architectures import ENCODERS, EncoderConfig
 from caption_core.models.decoder_registry import DECODERS
@@ -95,10 +96,40 @@ from jobs.train_commands.arguments import ANY, FOLDER, recorded_command_line
 @click.option("--address", help="Ray cluster to connect to [default: start a local one].")
 def train(address: str | None, **options: Any) -> None:
     """Train an encoder and a decoder, and write the float bundle OUTPUT/bundle."""
+    _refuse_idle_options(click.get_current_context())
     from caption_core.training.session import run_training
 
     bundle = run_training(_train_config(**options), address=address, command=recorded_command_line(), tell=click.echo)
     click.echo(f"wrote {bundle.folder}: {bundle.model_id}, {bundle.num_bytes() / 1e6:.1f} MB")
+
+
+# Options that say nothing where another one is not given.
+_NEEDS = {
+    "concept_epochs": "concepts_from",
+    "concept_learning_rate": "concepts_from",
+    "fine_tune_epochs": "fine_tune_from",
+    "fine_tune_learning_rate": "fine_tune_from",
+    "self_critical_learning_rate": "self_critical_epochs",
+    "min_improvement": "patience",
+}
+# Options that say nothing where another one is given.
+_EXCLUDES = {"min_word_count": "initial"}
+
+
+def _refuse_idle_options(context: click.Context) -> None:
+    def given(name: str) -> bool:
+        return context.get_parameter_source(name) is not ParameterSource.DEFAULT
+
+    for name, needed in _NEEDS.items():
+        if given(name) and not context.params[needed]:
+            raise click.UsageError(f"{_option(name)} says nothing without {_option(needed)}")
+    for name, excluding in _EXCLUDES.items():
+        if given(name) and context.params[excluding]:
+            raise click.UsageError(f"{_option(name)} says nothing beside {_option(excluding)}")
+
+
+def _option(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
 
 
 def _encoder(o: dict[str, Any]) -> EncoderConfig:
@@ -112,7 +143,10 @@ def _decoder_settings(o: dict[str, Any]) -> dict[str, Any]:
     sizes = {name: o[name] for name in ("units", "embedding_units", "value_units", "attention_units")}
     rates = zip(("feature_dropout", "embedding_dropout", "output_dropout"), o["dropout"] or (None,) * 3, strict=True)
     given = {name: value for name, value in (*sizes.items(), *rates) if value is not None}
-    return given | {name: _value(text) for name, text in _pairs("--decoder-setting", "NAME", o["settings"]).items()}
+    settings = {name: _value(text) for name, text in _pairs("--decoder-setting", "NAME", o["settings"]).items()}
+    if twice := given.keys() & settings.keys():
+        raise click.BadParameter(f"{min(twice)} is given twice, as an option and as a --decoder-setting")
+    return given | settings
 
 
 def _value(text: str) -> int | float | str:
@@ -144,7 +178,10 @@ def _pairs(option: str, what: str, texts: tuple[str, ...]) -> dict[str, str]:
     if wrong := [name for name, mark, value in split if not mark or not value]:
         value = "TEXT" if option == "--note" else "VALUE"
         raise click.BadParameter(f"{option} takes {what}={value}, not {wrong[0]!r}")
-    return {name: value for name, _, value in split}
+    pairs = {name: value for name, _, value in split}
+    if len(pairs) < len(split):
+        raise click.BadParameter(f"{option} is given twice for one {what}")
+    return pairs
 
 
 def _stages(o: dict[str, Any]) -> tuple[StageConfig, ...]:

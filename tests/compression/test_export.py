@@ -6,7 +6,8 @@ from hypothesis.extra.numpy import arrays
 from tensorflow.lite.tools import flatbuffer_utils
 
 from caption_core.models.captioning import CaptioningModel
-from caption_core.models.soft_attention import SoftAttentionConfig, SoftAttentionDecoder
+from caption_core.models.decoder_configs import SoftAttentionConfig
+from caption_core.models.soft_attention import SoftAttentionDecoder
 from compression.export import export_decoder, quantize_rows
 
 

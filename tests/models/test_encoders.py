@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from caption_core.errors import UsageError
 from caption_core.models.architectures import ENCODERS, EncoderConfig, check_block, check_encoder
 from caption_core.models.captioning import CaptioningModel
+from caption_core.models.decoder_configs import SoftAttentionConfig
 from caption_core.models.encoders import build_encoder, split_encoder
-from caption_core.models.soft_attention import SoftAttentionConfig, SoftAttentionDecoder
+from caption_core.models.soft_attention import SoftAttentionDecoder
 from compression.export import export_encoder
 
 SIZE = (64, 64)

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from caption_core.models.decoder import Decoder
-from caption_core.models.soft_attention import SoftAttentionConfig, SoftAttentionDecoder
+from caption_core.models.decoder_configs import SoftAttentionConfig
+from caption_core.models.soft_attention import SoftAttentionDecoder
 from caption_core.models.weights import named_weights
 from tests.models.decoder_contract import (
     check_every_weight_learns,

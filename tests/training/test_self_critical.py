@@ -5,7 +5,8 @@ import pytest
 import tensorflow as tf
 
 from caption_core.metrics.scores import corpus_scores
-from caption_core.models.soft_attention import SoftAttentionConfig, SoftAttentionDecoder
+from caption_core.models.decoder_configs import SoftAttentionConfig
+from caption_core.models.soft_attention import SoftAttentionDecoder
 from caption_core.training.batches import tokenize
 from caption_core.training.config import StageConfig
 from caption_core.training.dataset import CaptionedImages
