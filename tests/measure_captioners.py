@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,20 +19,22 @@ from numpy.typing import NDArray
 
 from caption_core.bundle import Bundle, open_bundle
 from caption_core.images import ImageLimits, decode_image
+from caption_core.search import State, Step
+from caption_core.vocabulary import END
 
 PHOTOGRAPHS = Path(__file__).resolve().parents[1] / "caption_core" / "assets" / "photographs"
 
 _BATCH_IMAGES = 32
-_WORDS = 11  # of a caption by one with random weights, which does not know how to end; about the mean of trained ones
+_WORDS = 11  # of a caption by one with random weights, which knows no end; about the mean of trained ones
 _MEASURED_S = 4.0
 _VOCABULARY_SIZE = 2540  # of Flickr8k's training captions
-_DECODERS: dict[str, tuple[str, dict[str, Any]]] = {
-    "merge": ("merge", {}),
-    "soft_attention, GRU": ("soft_attention", {"cell": "gru"}),
-    "soft_attention, LSTM, 8 heads": ("soft_attention", {"heads": 8}),
-    "up_down": ("up_down", {}),
-    "aoa, 1 refining layer": ("aoa", {"refining_layers": 1}),
-}
+_DECODERS: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("merge", {}),
+    ("soft_attention", {"cell": "gru"}),
+    ("soft_attention", {"heads": 8}),
+    ("up_down", {}),
+    ("aoa", {"refining_layers": 1}),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,21 +95,24 @@ def trained_row(bundle: Bundle) -> Row:
 
     model = load_model(bundle)
     architecture = bundle.manifest.architecture
-    metrics = bundle.manifest.metrics["dev split, greedy search"]
+    metrics = bundle.manifest.metrics.get("dev split, greedy search")
     return Row(
         architecture.encoder,
         _name(architecture.decoder, architecture.decoder_config),
         model.encoder.count_params() + model.decoder.count_params(),
-        *_times(model.encoder, model.decoder, max_tokens=20),
-        f"{metrics['CIDEr-D']:.3f}, {metrics['Bleu_4']:.3f}",
+        *_times(model.encoder, model.decoder, max_tokens=20, ends=True),
+        f"{metrics['CIDEr-D']:.3f}, {metrics['Bleu_4']:.3f}" if metrics else "not recorded",
     )
 
 
 def _name(decoder: str, config: dict[str, Any]) -> str:
-    for name, (kind, settings) in _DECODERS.items():
-        if kind == decoder and all(config.get(key) == value for key, value in settings.items()):
-            return name
-    return f"{decoder}, {', '.join(f'{key} {config[key]}' for key in ('cell', 'heads') if key in config)}"
+    """A decoder with those of its settings that are not the default, dropout rates left out."""
+    from caption_core.models.decoder_registry import decoder_config
+
+    sizes = {name: config[name] for name in ("vocabulary_size", "feature_channels")}
+    usual = asdict(decoder_config(decoder, sizes))
+    differing = [f"{name} {value}" for name, value in config.items() if value != usual[name]]
+    return ", ".join([decoder, *(entry for entry in differing if "_dropout" not in entry)])
 
 
 def random_rows() -> Iterator[Row]:
@@ -118,17 +123,18 @@ def random_rows() -> Iterator[Row]:
     from caption_core.training.config import DecoderChoice
 
     for encoder_name in ENCODERS:
-        for name, (kind, settings) in _DECODERS.items():
+        for kind, settings in _DECODERS:
             encoder = build_encoder(EncoderConfig(encoder_name, "global" if kind == "merge" else "grid"))
             sizes = {"vocabulary_size": _VOCABULARY_SIZE, "feature_channels": encoder.output_shape[-1]}
-            decoder = build_decoder(kind, DecoderChoice(kind, settings).config(**sizes))
+            config = DecoderChoice(kind, settings).config(**sizes)
+            decoder = build_decoder(kind, config)
             parameters = encoder.count_params() + decoder.count_params()
-            times = _times(encoder, decoder, max_tokens=_WORDS + 1)
-            yield Row(encoder_name, name, parameters, *times, "random weights")
+            times = _times(encoder, decoder, max_tokens=_WORDS + 1, ends=False)
+            yield Row(encoder_name, _name(kind, asdict(config)), parameters, *times, "random weights")
 
 
-def _times(encoder: Any, decoder: Any, *, max_tokens: int) -> tuple[float, float]:
-    """Seconds an image of encoder and greedy search."""
+def _times(encoder: Any, decoder: Any, *, max_tokens: int, ends: bool) -> tuple[float, float]:
+    """Seconds an image of encoder and greedy search; a decoder that does not end itself speaks up to the limit."""
     import tensorflow as tf
 
     from caption_core.models.captioning import DecoderFunctions
@@ -142,9 +148,20 @@ def _times(encoder: Any, decoder: Any, *, max_tokens: int) -> tuple[float, float
 
     def caption() -> None:
         state, step = functions.start(features)
-        search(step, state, settings)
+        search(step if ends else _endless(step), state, settings)
 
     return _seconds(lambda: encode(pixels).numpy()) / _BATCH_IMAGES, _seconds(caption) / _BATCH_IMAGES
+
+
+def _endless(step: Step) -> Step:
+    """The same decoder, that never says the end token."""
+
+    def speak(tokens: NDArray[np.int32], state: State) -> tuple[NDArray[np.float32], State]:
+        logits, state = step(tokens, state)
+        logits[..., END] = -1e9
+        return logits, state
+
+    return speak
 
 
 def _seconds(work: Callable[[], object]) -> float:

@@ -216,6 +216,6 @@ def check_block(name: str, block: str | None) -> None:
         raise UsageError(f"encoder {name} has no block {block!r} to train from; it has: {', '.join(blocks)}")
 
 
-def first_layer_of(block: str, layers: list[str]) -> str | None:
-    """The first of `layers`, by name, that belongs to a block (or is itself called so); None if there is none."""
-    return next((layer for layer in layers if layer == block or layer.startswith((f"{block}_", f"{block}/"))), None)
+def first_layer_of(block: str, layers: list[str]) -> str:
+    """The first of `layers`, by name, that belongs to a block (or is itself called so)."""
+    return next(layer for layer in layers if layer == block or layer.startswith((f"{block}_", f"{block}/")))
