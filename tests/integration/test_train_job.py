@@ -15,6 +15,7 @@ import pytest
 from caption_core.bundle import open_bundle
 from caption_core.captioner import load_captioner
 from tests.bundle_builders import SyntheticSet, paint, write_encoder_weights
+from tests.integration.ray_head import processes_of
 
 ROOT = Path(__file__).resolve().parents[2]
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
@@ -50,6 +51,25 @@ def history(output: Path) -> list[dict[str, float]]:
     return entries
 
 
+def wait_for_epoch(epoch: int, output: Path, driver: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + 200
+    while time.monotonic() < deadline:
+        assert driver.poll() is None, "the run ended before it could be killed"
+        try:
+            if len(history(output)) >= epoch:
+                return
+        except (IndexError, FileNotFoundError):  # none yet, or just replaced by a later one
+            pass
+        time.sleep(0.2)
+    pytest.fail(f"epoch {epoch} was not reached")
+
+
+def training_worker_of(driver: subprocess.Popen[bytes]) -> int:
+    processes = {pid: Path(f"/proc/{pid}/cmdline").read_bytes() for pid in processes_of(driver.pid)}
+    (worker,) = [pid for pid, command_line in processes.items() if b"RayTrainWorker" in command_line]
+    return worker
+
+
 def finish(words: list[str]) -> str:
     done = subprocess.run(words, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
@@ -70,11 +90,11 @@ def test_a_killed_run_goes_on_and_other_settings_are_refused(synthetic_set: Synt
     output = tmp_path / "run"
     words = command(synthetic_set, output, "--epochs", "40", "--workers", "1")
     driver = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
-    deadline = time.monotonic() + 200
-    while not list(output.glob("checkpoints/checkpoint_*/progress.json")):
-        assert time.monotonic() < deadline, "no checkpoint was written"
-        assert driver.poll() is None, "the run ended before it could be killed"
-        time.sleep(0.2)
+    wait_for_epoch(1, output, driver)
+    reached = len(history(output))
+    os.kill(training_worker_of(driver), signal.SIGKILL)
+    wait_for_epoch(reached + 2, output, driver)
+    assert driver.poll() is None  # another worker went on
     os.killpg(driver.pid, signal.SIGKILL)
     driver.wait()
     assert not (output / "bundle").exists()
