@@ -52,6 +52,12 @@ def test_a_run_from_a_bundle_may_go_straight_to_its_last_stage(needed: list[str]
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (("--encoder", "vgg99"), "unknown encoder 'vgg99'"),
+        (("--batch-images", "3", "--workers", "2"), "multiple of workers"),
+        (("--accumulate", "3"), r"share of a batch \(32 images\) can't be cut into 3"),
+        (("--patience", "0"), "patience must be at least 1 epoch"),
+        (("--decoder", "rnn"), "unknown decoder 'rnn'"),
+        (("--decoder-setting", "cell=cnn"), "cell must be lstm or gru"),
         (("--fine-tune-from", "block_99"), "no block 'block_99'"),
         (("--fine-tune-from", "block_13_expand"), "no block 'block_13_expand'"),
         (("--concepts-from", "block_6", "--epochs", "0", "--initial", "."), "references after them"),
@@ -67,10 +73,15 @@ def test_what_cannot_be_trained_is_refused(needed: list[str], arguments: tuple[s
 
 
 @pytest.mark.parametrize(
-    "arguments", [("--units", "16", "--decoder-setting", "units=8"), ("--decoder-setting", "heads=2") * 2]
+    ("arguments", "message"),
+    [
+        (("--units", "16", "--decoder-setting", "units=8"), "units is given twice"),
+        (("--decoder-setting", "heads=2") * 2, "--decoder-setting is given twice"),
+        (("--note", "nothing"), "--note takes PART=TEXT, not 'nothing'"),
+    ],
 )
-def test_a_setting_that_is_given_twice_is_refused(needed: list[str], arguments: tuple[str, ...]) -> None:
-    with pytest.raises(click.BadParameter, match="twice"):
+def test_a_setting_that_cannot_be_read_is_refused(needed: list[str], arguments: tuple[str, ...], message: str) -> None:
+    with pytest.raises(click.BadParameter, match=message):
         config_of([*needed, *arguments])
 
 
