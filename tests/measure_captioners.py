@@ -96,11 +96,13 @@ def trained_row(bundle: Bundle) -> Row:
     model = load_model(bundle)
     architecture = bundle.manifest.architecture
     metrics = bundle.manifest.metrics.get("dev split, greedy search")
+    features, encode_s = _encode(model.encoder)
     return Row(
         architecture.encoder,
         _name(architecture.decoder, architecture.decoder_config),
         model.encoder.count_params() + model.decoder.count_params(),
-        *_times(model.encoder, model.decoder, max_tokens=20, ends=True),
+        encode_s,
+        _search_s(model.decoder, features, max_tokens=20, ends=True),
         f"{metrics['CIDEr-D']:.3f}, {metrics['Bleu_4']:.3f}" if metrics else "not recorded",
     )
 
@@ -123,34 +125,40 @@ def random_rows() -> Iterator[Row]:
     from caption_core.training.config import DecoderChoice
 
     for encoder_name in ENCODERS:
-        for kind, settings in _DECODERS:
-            encoder = build_encoder(EncoderConfig(encoder_name, "global" if kind == "merge" else "grid"))
-            sizes = {"vocabulary_size": _VOCABULARY_SIZE, "feature_channels": encoder.output_shape[-1]}
-            config = DecoderChoice(kind, settings).config(**sizes)
-            decoder = build_decoder(kind, config)
-            parameters = encoder.count_params() + decoder.count_params()
-            times = _times(encoder, decoder, max_tokens=_WORDS + 1, ends=False)
-            yield Row(encoder_name, _name(kind, asdict(config)), parameters, *times, "random weights")
+        for features, decoders in (("global", _DECODERS[:1]), ("grid", _DECODERS[1:])):
+            encoder = build_encoder(EncoderConfig(encoder_name, features))
+            encoded, encode_s = _encode(encoder)
+            for kind, settings in decoders:
+                sizes = {"vocabulary_size": _VOCABULARY_SIZE, "feature_channels": encoded.shape[-1]}
+                config = DecoderChoice(kind, settings).config(**sizes)
+                decoder = build_decoder(kind, config)
+                parameters = encoder.count_params() + decoder.count_params()
+                search_s = _search_s(decoder, encoded, max_tokens=_WORDS + 1, ends=False)
+                yield Row(encoder_name, _name(kind, asdict(config)), parameters, encode_s, search_s, "random weights")
 
 
-def _times(encoder: Any, decoder: Any, *, max_tokens: int, ends: bool) -> tuple[float, float]:
-    """Seconds an image of encoder and greedy search; a decoder that does not end itself speaks up to the limit."""
+def _encode(encoder: Any) -> tuple[NDArray[np.float32], float]:
+    """Features of the photographs, and seconds an image."""
     import tensorflow as tf
-
-    from caption_core.models.captioning import DecoderFunctions
-    from caption_core.search import SearchSettings, search
 
     pixels = tf.constant(photographs(*encoder.input_shape[1:3]), tf.float32)
     encode = tf.function(lambda images: encoder(images, training=False))
+    return encode(pixels).numpy(), _seconds(lambda: encode(pixels).numpy()) / _BATCH_IMAGES
+
+
+def _search_s(decoder: Any, features: NDArray[np.float32], *, max_tokens: int, ends: bool) -> float:
+    """Seconds an image of greedy search; a decoder that does not end itself speaks up to the limit."""
+    from caption_core.models.captioning import DecoderFunctions
+    from caption_core.search import SearchSettings, search
+
     functions = DecoderFunctions(decoder)
-    features = encode(pixels).numpy()
     settings = SearchSettings(beam_width=1, max_tokens=max_tokens)
 
     def caption() -> None:
         state, step = functions.start(features)
         search(step if ends else _endless(step), state, settings)
 
-    return _seconds(lambda: encode(pixels).numpy()) / _BATCH_IMAGES, _seconds(caption) / _BATCH_IMAGES
+    return _seconds(caption) / _BATCH_IMAGES
 
 
 def _endless(step: Step) -> Step:
@@ -158,8 +166,7 @@ def _endless(step: Step) -> Step:
 
     def speak(tokens: NDArray[np.int32], state: State) -> tuple[NDArray[np.float32], State]:
         logits, state = step(tokens, state)
-        logits[..., END] = -1e9
-        return logits, state
+        return np.where(np.arange(logits.shape[-1]) == END, np.float32(-1e9), logits), state
 
     return speak
 

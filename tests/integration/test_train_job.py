@@ -88,25 +88,32 @@ def test_two_workers_train_as_one_does(synthetic_set: SyntheticSet, tmp_path: Pa
 
 def test_a_killed_run_goes_on_and_other_settings_are_refused(synthetic_set: SyntheticSet, tmp_path: Path) -> None:
     output = tmp_path / "run"
-    words = command(synthetic_set, output, "--epochs", "40", "--workers", "1")
+    words = command(synthetic_set, output, "--epochs", "10", "--workers", "1")
     driver = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
     wait_for_epoch(1, output, driver)
-    reached = len(history(output))
-    os.kill(training_worker_of(driver), signal.SIGKILL)
-    wait_for_epoch(reached + 2, output, driver)
-    assert driver.poll() is None  # another worker went on
     os.killpg(driver.pid, signal.SIGKILL)
     driver.wait()
     assert not (output / "bundle").exists()
 
     finish(words)
-    assert [entry["epoch"] for entry in history(output)] == list(range(1, 41))
+    assert [entry["epoch"] for entry in history(output)] == list(range(1, 11))
     assert open_bundle(output / "bundle").manifest.name == "tiny"
 
     other = subprocess.run([*words, "--seed", "7"], capture_output=True, text=True, timeout=100, check=False)
     assert other.returncode == 2
     assert "other settings (optimization)" in other.stderr
     assert len(other.stderr.strip().splitlines()) == 1
+
+
+@pytest.mark.skipif("CAPSTAN_FAULT_RUNS" not in os.environ, reason="takes minutes; CAPSTAN_FAULT_RUNS=1 runs it")
+def test_another_worker_goes_on_for_a_killed_one(synthetic_set: SyntheticSet, tmp_path: Path) -> None:
+    output = tmp_path / "run"
+    words = command(synthetic_set, output, "--epochs", "10", "--workers", "1")
+    driver = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+    wait_for_epoch(1, output, driver)
+    os.kill(training_worker_of(driver), signal.SIGKILL)
+    assert driver.wait(300) == 0
+    assert [entry["epoch"] for entry in history(output)] == list(range(1, 11))
 
 
 @pytest.mark.parametrize(
