@@ -176,11 +176,6 @@ def test_a_cut_inside_a_block_is_refused(encoder: tf_keras.Model, layer: str) ->
         split_encoder(encoder, layer)
 
 
-def test_a_layer_that_its_block_does_not_have_is_named(encoder: tf_keras.Model) -> None:
-    with pytest.raises(UsageError, match="no layer 'block_4_exapnd'"):
-        split_encoder(encoder, "block_4_exapnd")
-
-
 @every_encoder
 def test_a_block_that_does_not_exist_is_refused_with_those_that_do(name: str) -> None:
     with pytest.raises(UsageError, match=f"no block 'block_99'.* {ENCODERS[name].blocks[-1]}$"):
