@@ -11,7 +11,7 @@ import tf_keras
 from numpy.typing import NDArray
 
 from caption_core.models.decoder import Decoder, without_unspoken
-from caption_core.training.optimization import DRAWS, parts_of
+from caption_core.training.optimization import parts_of
 from caption_core.vocabulary import PAD
 
 
@@ -68,14 +68,13 @@ class CaptionBatch:
 
     def parts(self, count: int) -> Iterator[CaptionBatch]:
         """Cut into at most `count` equal parts, whose losses add up to the batch's; each has dropout of its own."""
-        for part, rows in enumerate(parts_of(len(self.tokens), count)):
-            stream, place = self.dropout_seed
+        for rows, seed in parts_of(len(self.tokens), count, self.dropout_seed):
             yield replace(
                 self,
                 activations=self.activations[rows],
                 tokens=self.tokens[rows],
                 weights=self.weights[rows],
-                dropout_seed=(stream, place + part * DRAWS),
+                dropout_seed=seed,
             )
 
 

@@ -10,7 +10,7 @@ import tensorflow as tf
 import tf_keras
 from numpy.typing import NDArray
 
-from caption_core.training.optimization import DRAWS, parts_of
+from caption_core.training.optimization import parts_of
 
 _DROPOUT = 0.3
 _HEAD_SCALE = 8.0  # of its inputs: new weights have farther to go than the encoder's, at the same learning rate
@@ -68,9 +68,7 @@ class ConceptBatch:
 
     def parts(self, count: int) -> Iterator[ConceptBatch]:
         """Cut into at most `count` equal parts, whose losses add up to the batch's; each has dropout of its own."""
-        stream, place = self.dropout_seed
-        for part, rows in enumerate(parts_of(len(self.labels), count)):
-            seed = (stream, place + part * DRAWS)
+        for rows, seed in parts_of(len(self.labels), count, self.dropout_seed):
             yield replace(self, activations=self.activations[rows], labels=self.labels[rows], dropout_seed=seed)
 
 

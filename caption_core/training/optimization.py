@@ -25,11 +25,18 @@ def learning_rate(stage: StageConfig, step: int, steps: int) -> float:
     return stage.learning_rate * 0.5 * (1.0 + math.cos(math.pi * progress))
 
 
-def parts_of(size: int, count: int) -> Iterator[slice]:
-    """Cut `size` rows into at most `count` equal parts; a part of no rows where there are none."""
+def parts_of(size: int, count: int, seed: tuple[int, int]) -> Iterator[tuple[slice, tuple[int, int]]]:
+    """Cut a batch of `size` rows into at most `count` equal parts; a part of no rows where there are none.
+
+    Args:
+        size: rows.
+        count: parts.
+        seed: of the whole batch's random draws; each part comes with one of its own.
+    """
+    stream, place = seed
     step = max(1, -(-size // count))  # a short batch may have fewer rows than parts
-    for begin in range(0, max(1, size), step):
-        yield slice(begin, begin + step)
+    for part, begin in enumerate(range(0, max(1, size), step)):
+        yield slice(begin, begin + step), (stream, place + part * DRAWS)
 
 
 class Batch(Protocol):

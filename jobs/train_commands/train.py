@@ -56,13 +56,13 @@ from jobs.train_commands.arguments import ANY, FOLDER, recorded_command_line
     "--encoder-weights", default="imagenet", show_default=True, help="'imagenet' (downloaded), 'random' or a file."
 )
 @click.option("--concepts-from", help="Encoder block that a stage before all others trains from, on words as labels.")
-@click.option("--concept-epochs", default=6, show_default=True, help="Epochs of that stage.")
+@click.option("--concept-epochs", default=4, show_default=True, help="Epochs of that stage.")
 @click.option("--concept-learning-rate", default=1e-4, show_default=True, help="Peak rate of these epochs.")
 @click.option("--epochs", default=15, show_default=True, help="Epochs with the encoder frozen.")
 @click.option("--learning-rate", default=1e-3, show_default=True, help="Peak rate of these epochs.")
-@click.option("--fine-tune-from", help="Encoder block that a second stage trains from, e.g. block_13.")
-@click.option("--fine-tune-epochs", default=5, show_default=True, help="Epochs of the second stage.")
-@click.option("--fine-tune-learning-rate", default=1e-4, show_default=True, help="Peak rate of the second stage.")
+@click.option("--fine-tune-from", help="Encoder block that a further stage trains from, e.g. block_13.")
+@click.option("--fine-tune-epochs", default=5, show_default=True, help="Epochs of that stage.")
+@click.option("--fine-tune-learning-rate", default=1e-4, show_default=True, help="Peak rate of these epochs.")
 @click.option("--self-critical-epochs", default=0, show_default=True, help="Epochs of training on CIDEr-D, at the end.")
 @click.option("--self-critical-learning-rate", default=5e-5, show_default=True, help="Peak rate of these epochs.")
 @click.option("--patience", type=int, help="Epochs without a better dev score that end a stage [default: none do].")
@@ -71,7 +71,11 @@ from jobs.train_commands.arguments import ANY, FOLDER, recorded_command_line
 @click.option("--batch-images", default=32, show_default=True, help="Images an update, over all workers.")
 @click.option("--accumulate", default=1, show_default=True, help="Parts of a worker's share: less memory, same update.")
 @click.option(
-    "--precision", type=click.Choice(PRECISIONS), default="float32", show_default=True, help="Of the encoder."
+    "--precision",
+    type=click.Choice(PRECISIONS),
+    default="float32",
+    show_default=True,
+    help="Of activations.",
 )
 @click.option("--decoder", default="soft_attention", show_default=True, help=f"One of {', '.join(sorted(DECODERS))}.")
 @click.option("--units", type=int, help="LSTM units [default of this and what follows: the decoder's own].")

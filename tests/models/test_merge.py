@@ -1,41 +1,13 @@
-from pathlib import Path
-
 import numpy as np
 import pytest
 
-from caption_core.models.decoder import Decoder
 from caption_core.models.weights import named_weights
 from tests.models.decoder_contract import (
-    check_every_weight_learns,
-    check_litert,
-    check_search,
-    check_training_graph,
     example,
     first_steps,
     numpy_lstm,
     tiny_decoder,
 )
-
-
-@pytest.fixture
-def decoder() -> Decoder:
-    return tiny_decoder("merge", merge="concat")
-
-
-def test_steps_agree_with_the_training_graph(decoder: Decoder) -> None:
-    check_training_graph(decoder)
-
-
-def test_every_weight_learns(decoder: Decoder) -> None:
-    check_every_weight_learns(decoder)
-
-
-def test_search_and_samples(decoder: Decoder) -> None:
-    check_search(decoder)
-
-
-def test_litert_agrees_with_tensorflow(decoder: Decoder, tmp_path: Path) -> None:
-    check_litert(decoder, tmp_path)
 
 
 @pytest.mark.parametrize("merge", ["add", "concat"])

@@ -1,49 +1,14 @@
-from pathlib import Path
-from typing import Any
-
 import numpy as np
-import pytest
 
-from caption_core.models.decoder import Decoder
 from caption_core.models.decoder_configs import SoftAttentionConfig
 from caption_core.models.soft_attention import SoftAttentionDecoder
 from caption_core.models.weights import named_weights
 from tests.models.decoder_contract import (
-    check_every_weight_learns,
-    check_litert,
-    check_search,
-    check_training_graph,
     example,
     tiny_decoder,
 )
 
 SIZES = {"value_units": 6, "attention_units": 4}
-VARIANTS: dict[str, dict[str, Any]] = {
-    "lstm": {},
-    "lstm of 3 heads": {"heads": 3},
-    "gru of 2 heads": {"cell": "gru", "heads": 2},
-}
-
-
-@pytest.fixture(params=VARIANTS)
-def decoder(request: pytest.FixtureRequest) -> Decoder:
-    return tiny_decoder("soft_attention", **SIZES, **VARIANTS[request.param])
-
-
-def test_steps_agree_with_the_training_graph(decoder: Decoder) -> None:
-    check_training_graph(decoder)
-
-
-def test_every_weight_learns(decoder: Decoder) -> None:
-    check_every_weight_learns(decoder)
-
-
-def test_search_and_samples(decoder: Decoder) -> None:
-    check_search(decoder)
-
-
-def test_litert_agrees_with_tensorflow(decoder: Decoder, tmp_path: Path) -> None:
-    check_litert(decoder, tmp_path)
 
 
 def test_weights_have_the_names_and_shapes_of_the_first_bundles() -> None:
