@@ -1,6 +1,7 @@
 """A captioner on disk: a folder with a JSON manifest, vocabulary, weights, checksums and a model card.
 
-Nothing in a bundle is executable and nothing is a pickle. Every file is named by the manifest with its SHA-256.
+Nothing in a bundle is executable and nothing is a pickle. Every file is named by the manifest with its SHA-256. A file
+may be there in compressed form (see `stored_files`); the manifest then also says what it expands to.
 """
 
 from __future__ import annotations
@@ -23,13 +24,15 @@ from pydantic import (
     ValidationError,
     field_validator,
     model_serializer,
+    model_validator,
 )
 
 from caption_core.errors import BundleError, UsageError
 from caption_core.model_card import render_model_card
-from caption_core.models.architectures import Colours
+from caption_core.models.architectures import Colours, EncoderConfig
 from caption_core.models.decoder_registry import DECODERS
 from caption_core.search import SearchSettings
+from caption_core.stored_files import MAX_EXPANDED_BYTES, expand, expanded_name, stored_names
 
 MANIFEST = "manifest.json"
 VOCABULARY = "vocabulary.txt"
@@ -115,6 +118,13 @@ class Provenance(_Record):
     notes: dict[str, str] = {}
 
 
+class Expanded(_Record):
+    """What a compressed file expands to: a cap for its reader, and proof of the content."""
+
+    bytes: Annotated[int, Field(ge=0, le=MAX_EXPANDED_BYTES)]
+    sha256: _Digest
+
+
 class Manifest(_Record):
     """What a bundle says of itself."""
 
@@ -128,6 +138,37 @@ class Manifest(_Record):
     # Protocol ("flickr8k test, beam 3, ...") to metric name to score, as measured.
     metrics: dict[str, dict[str, float]] = {}
     files: dict[_FileName, _Digest]
+    # Of those that are compressed.
+    expanded: dict[_FileName, Expanded] = {}
+
+    @model_serializer(mode="wrap")
+    def _without_empty(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leaves out what says nothing: bundles from before files were compressed keep their id."""
+        fields: dict[str, Any] = write(self)
+        if not self.expanded:
+            fields.pop("expanded", None)
+        return fields
+
+    @model_validator(mode="after")
+    def _expands_what_is_compressed(self) -> Manifest:
+        compressed = {name for name in self.files if expanded_name(name) != name}
+        if compressed != self.expanded.keys():
+            (name, *_) = sorted(compressed ^ self.expanded.keys())
+            raise ValueError(f"expanded: {name} and what it expands to are not both recorded")
+        if len(set(map(expanded_name, self.files))) != len(self.files):
+            raise ValueError("files: one stands there in two forms")
+        return self
+
+    @property
+    def encoder(self) -> EncoderConfig:
+        """The encoder to build.
+
+        Raises:
+            UsageError: there is no such encoder.
+        """
+        size = (self.preprocessing.height, self.preprocessing.width)
+        settings = self.architecture.encoder_config.model_dump()
+        return EncoderConfig(self.architecture.encoder, image_size=size, **settings)
 
 
 class Bundle:
@@ -136,7 +177,8 @@ class Bundle:
     Args:
         folder: where it is.
         manifest: its parsed manifest.
-        digest: SHA-256 of what determines its captions: everything in the manifest but scores and notes.
+        digest: SHA-256 of what determines its captions: everything in the manifest but scores, notes, and in which form
+            files are stored.
     """
 
     def __init__(self, folder: Path, manifest: Manifest, digest: str) -> None:
@@ -156,6 +198,34 @@ class Bundle:
         if name not in self.manifest.files:
             raise BundleError(f"{self.folder}: the manifest names no file {name}")
         return self.folder / name
+
+    def is_compressed(self, name: str) -> bool:
+        """Whether the folder holds a file in compressed form, and not under this name itself."""
+        return self._stored_name(name) != name
+
+    def read(self, name: str) -> bytes:
+        """Content of one of the bundle's files, expanded where it is compressed.
+
+        Args:
+            name: the file's name, without the end that says how it is compressed.
+
+        Raises:
+            BundleError: the manifest doesn't name it, or it can't be read or expanded to what the manifest says.
+        """
+        stored = self._stored_name(name)
+        path = self.path(stored)
+        try:
+            content = path.read_bytes()
+            if stored == name:
+                return content
+            return _expand(content, stored.removeprefix(name), self.manifest.expanded[stored])
+        except OSError as error:
+            raise BundleError(f"{path}: a file of the bundle can't be read: {error.strerror}") from error
+        except ValueError as error:
+            raise BundleError(f"{path}: {error}") from error
+
+    def _stored_name(self, name: str) -> str:
+        return next((stored for stored in stored_names(name) if stored in self.manifest.files), name)
 
     def num_bytes(self) -> int:
         """Size of the whole folder's named files and the manifest, in bytes."""
@@ -181,6 +251,13 @@ def open_bundle(folder: Path) -> Bundle:
     return Bundle(folder, manifest, _digest(manifest))
 
 
+def _expand(content: bytes, ending: str, expected: Expanded) -> bytes:
+    expanded = expand(content, ending, expected.bytes)
+    if hashlib.sha256(expanded).hexdigest() != expected.sha256:
+        raise ValueError("its SHA-256 once it is expanded is not the manifest's")
+    return expanded
+
+
 def _parse(path: Path, document: Any) -> Manifest:
     version = document.get("schema_version") if isinstance(document, dict) else None
     if version != SCHEMA_VERSION:
@@ -190,7 +267,7 @@ def _parse(path: Path, document: Any) -> Manifest:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
-        raise BundleError(f"{path}: {where}: {first['msg']}") from error
+        raise BundleError(f"{path}: {f'{where}: ' if where else ''}{first['msg']}") from error
 
 
 def _check(path: Path, expected: str) -> None:
@@ -215,6 +292,10 @@ def _digest(manifest: Manifest) -> str:
     document = manifest.model_dump(mode="json", exclude={"metrics", "provenance"})
     # The model card holds scores, and may be corrected without changing any caption.
     document["files"].pop(MODEL_CARD, None)
+    # How a file is compressed decides no caption: a bundle keeps its id when its files are stored in another form.
+    for name, expanded in document.pop("expanded", {}).items():
+        del document["files"][name]
+        document["files"][expanded_name(name)] = expanded["sha256"]
     return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
 
 
@@ -223,7 +304,8 @@ def write_bundle(folder: Path, manifest: Mapping[str, Any], files: Mapping[str, 
 
     Args:
         folder: the bundle's folder; an older bundle there is replaced.
-        manifest: the manifest's fields but `files`, which is computed here.
+        manifest: the manifest's fields but `files`, which is computed here; of `expanded`, what tells of other files
+            than these is left out.
         files: content by file name, as bytes or as a path to copy.
 
     Raises:
@@ -238,7 +320,9 @@ def write_bundle(folder: Path, manifest: Mapping[str, Any], files: Mapping[str, 
         for name, content in files.items():
             _write(temporary / name, content)
         digests = {name: file_digest(temporary / name) for name in sorted(files)}
-        parsed = _parse(folder / MANIFEST, {"schema_version": SCHEMA_VERSION, **manifest, "files": digests})
+        expanded = {name: entry for name, entry in manifest.get("expanded", {}).items() if name in files}
+        fields = {**manifest, "files": digests, "expanded": expanded}
+        parsed = _parse(folder / MANIFEST, {"schema_version": SCHEMA_VERSION, **fields})
         text = json.dumps(parsed.model_dump(mode="json"), indent=2, ensure_ascii=False)
         (temporary / MANIFEST).write_text(text + "\n", encoding="utf-8")
         temporary.chmod(0o755)

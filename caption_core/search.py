@@ -5,8 +5,8 @@ Shapes: B images, K beams, V tokens, T tokens of the longest caption. No Python 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,11 +17,26 @@ from caption_core.vocabulary import END, PAD, START, UNKNOWN
 State = tuple[NDArray[np.float32], ...]
 """Recurrent arrays, each [B, K, ...]; the search reorders them along axis 1."""
 
-Step = Callable[[NDArray[np.int32], State], tuple[NDArray[np.float32], State]]
-"""(previous tokens int32 [B, K], state) to (logits float32 [B, K, V], next state)."""
+Images = NDArray[np.intp]
+"""Some images of a batch, by their place in it."""
+
+
+class Step(Protocol):
+    """A decoder's step over the images of a batch, whose memory it holds."""
+
+    def __call__(self, tokens: NDArray[np.int32], state: State, /) -> tuple[NDArray[np.float32], State]:
+        """(previous tokens int32 [B, K], state) to (logits float32 [B, K, V], next state)."""
+
+    def of(self, images: Images, /) -> Step:
+        """The step over these of its images, in this order; the logits of an image stay what they are."""
+
 
 _NEVER_EMITTED = (PAD, START, UNKNOWN)
 _IMPOSSIBLE = np.float32(-np.inf)
+
+# Images that are settled leave the batch together, when they are this share of it: a runtime's memory is selected and
+# its graph resized for every other batch size.
+_LEAVING_SHARE = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +101,8 @@ def _log_probabilities(logits: NDArray[np.float32], position: int, settings: Sea
 
     A caption has at least one word, and after `max_tokens` words only the end token may follow.
     """
-    shifted = logits - logits.max(axis=-1, keepdims=True)
-    log_p: NDArray[np.float32] = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+    log_p: NDArray[np.float32] = logits - logits.max(axis=-1, keepdims=True)
+    log_p -= np.log(np.exp(log_p).sum(axis=-1, keepdims=True))
     if position == settings.max_tokens:
         ends = log_p[..., END].copy()
         log_p[:] = _IMPOSSIBLE
@@ -99,24 +114,34 @@ def _log_probabilities(logits: NDArray[np.float32], position: int, settings: Sea
     return log_p
 
 
+def _leave(settled: NDArray[np.bool_]) -> bool:
+    """Whether to go on without the images that are settled, bool [B]."""
+    return bool(settled.mean() >= _LEAVING_SHARE)
+
+
 def _greedy(step: Step, state: State, settings: SearchSettings) -> Hypotheses:
     batch = state[0].shape[0]
     tokens = np.full((batch, settings.max_tokens + 1), PAD, np.int32)
     lengths = np.zeros(batch, np.int32)
     log_p = np.zeros(batch, np.float32)
-    open_rows = np.ones(batch, bool)
+    images = np.arange(batch)  # those of the rows that are decoded, of which some may be settled
+    settled = np.zeros(batch, bool)
     previous = np.full((batch, 1), START, np.int32)
     for position in range(settings.max_tokens + 1):
-        if not open_rows.any():
-            break
         logits, state = step(previous, state)
-        choices = _log_probabilities(logits, position, settings)[:, 0]  # [B, V]
+        choices = _log_probabilities(logits, position, settings)[:, 0]  # [rows, V]
         best = choices.argmax(axis=-1).astype(np.int32)
-        log_p[open_rows] += np.take_along_axis(choices, best[:, None], -1)[open_rows, 0]
-        open_rows &= best != END
-        tokens[open_rows, position] = best[open_rows]
-        lengths[open_rows] += 1
-        previous[:, 0] = best
+        log_p[images[~settled]] += np.take_along_axis(choices, best[:, None], -1)[~settled, 0]
+        settled |= best == END
+        rows = np.flatnonzero(~settled)
+        if not len(rows):
+            break
+        tokens[images[rows], position] = best[rows]
+        lengths[images[rows]] += 1
+        previous = best[:, None]
+        if _leave(settled):
+            images, settled, previous = images[rows], settled[rows], previous[rows]
+            step, state = step.of(rows), tuple(array[rows] for array in state)
     scores = log_p / np.maximum(lengths + 1, 1).astype(np.float32) ** np.float32(settings.length_penalty)
     return Hypotheses(tokens[:, None, : settings.max_tokens], lengths[:, None], scores[:, None].astype(np.float32))
 
@@ -127,14 +152,17 @@ class _BeamSearch:
     Each step looks at the 2K best continuations, so that K live ones remain even if K of them end. An image is done
     when no live hypothesis can beat the last of the N that are asked for any more. Going on from there, for the batch's
     other images, never changes these N, which is why no more of the pool is given away.
+
+    Arrays have a row for each image that is still in the batch; those that have left are in `found`.
     """
 
     def __init__(self, step: Step, state: State, settings: SearchSettings) -> None:
         self.step, self.settings = step, settings
-        self.batch, self.width = state[0].shape[0], settings.beam_width
+        batch, self.width = state[0].shape[0], settings.beam_width
         self.wanted = max(1, settings.candidates)
+        self.images = np.arange(batch)
         self.state: State = tuple(np.repeat(array, self.width, axis=1) for array in state)
-        shape = (self.batch, self.width)
+        shape = (batch, self.width)
         self.live_tokens = np.full((*shape, settings.max_tokens + 1), PAD, np.int32)
         # Only one beam is live at first: K equal ones would stay equal.
         self.live_log_p = np.full(shape, _IMPOSSIBLE, np.float32)
@@ -144,24 +172,51 @@ class _BeamSearch:
         self.done_scores = np.full(shape, _IMPOSSIBLE, np.float32)
         self.previous = np.full(shape, START, np.int32)
 
+        self.found = Hypotheses(
+            np.empty((batch, self.wanted, settings.max_tokens), np.int32),
+            np.empty((batch, self.wanted), np.int32),
+            np.empty((batch, self.wanted), np.float32),
+        )
+
     def run(self) -> Hypotheses:
         for position in range(self.settings.max_tokens + 1):
             logits, self.state = self.step(self.previous, self.state)
             log_p, parents, words = self._best_continuations(logits, position)
             self._finish(log_p, parents, words, position)
             self._extend(log_p, parents, words, position)
-            if self._finished():
+            settled = self._settled()
+            if settled.all():
                 break
-        tokens = self.done_tokens[:, : self.wanted, : self.settings.max_tokens]
-        return Hypotheses(tokens, self.done_lengths[:, : self.wanted], self.done_scores[:, : self.wanted])
+            if _leave(settled):
+                self._report(np.flatnonzero(settled))
+                self._keep(np.flatnonzero(~settled))
+        self._report(np.arange(len(self.images)))
+        return self.found
+
+    def _report(self, rows: Images) -> None:
+        """Put the best of some rows' pools where they are given away from."""
+        images = self.images[rows]
+        self.found.tokens[images] = self.done_tokens[rows, : self.wanted, : self.settings.max_tokens]
+        self.found.lengths[images] = self.done_lengths[rows, : self.wanted]
+        self.found.scores[images] = self.done_scores[rows, : self.wanted]
+
+    def _keep(self, rows: Images) -> None:
+        """Go on with some rows only."""
+        self.images, self.step = self.images[rows], self.step.of(rows)
+        self.state = tuple(array[rows] for array in self.state)
+        self.previous = self.previous[rows]
+        self.live_tokens, self.live_log_p = self.live_tokens[rows], self.live_log_p[rows]
+        self.done_tokens, self.done_lengths = self.done_tokens[rows], self.done_lengths[rows]
+        self.done_scores = self.done_scores[rows]
 
     def _best_continuations(
         self, logits: NDArray[np.float32], position: int
     ) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.int32]]:
         """The 2K best (log probability, parent beam, word), each [B, 2K], best first."""
-        total = _log_probabilities(logits, position, self.settings) + self.live_log_p[:, :, None]
+        total = _log_probabilities(logits, position, self.settings)
+        total += self.live_log_p[:, :, None]
         vocabulary = total.shape[-1]
-        flat = total.reshape(self.batch, -1)
+        flat = total.reshape(len(total), -1)
         count = min(2 * self.width, flat.shape[1])
         top = np.argpartition(flat, -count, axis=-1)[:, -count:]
         top_log_p = np.take_along_axis(flat, top, -1)
@@ -196,14 +251,16 @@ class _BeamSearch:
         self.previous = np.take_along_axis(words, best, 1)
         self.live_tokens = np.take_along_axis(self.live_tokens, parents[:, :, None], 1)
         self.live_tokens[:, :, position] = self.previous
-        rows = np.arange(self.batch)[:, None]
+        rows = np.arange(len(parents))[:, None]
         self.state = tuple(array[rows, parents] for array in self.state)
 
-    def _finished(self) -> bool:
+    def _settled(self) -> NDArray[np.bool_]:
+        """Which images' wanted captions nothing can change any more, bool [B]."""
         # Log probabilities only fall, and the longest norm divides most: the best a live hypothesis can still reach.
         reachable = self.live_log_p[:, 0] / self._norm(self.settings.max_tokens + 1)
         # An equal score comes too late: the pool's sort is stable.
-        return bool(np.all(reachable <= self.done_scores[:, self.wanted - 1]))
+        settled: NDArray[np.bool_] = reachable <= self.done_scores[:, self.wanted - 1]
+        return settled
 
     def _norm(self, length: int) -> np.float32:
         return np.float32(length**self.settings.length_penalty)

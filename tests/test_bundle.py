@@ -1,3 +1,4 @@
+import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -7,6 +8,7 @@ import pytest
 
 from caption_core.bundle import MANIFEST, MODEL_CARD, VOCABULARY, open_bundle, record_metrics, write_bundle
 from caption_core.errors import BundleError, UsageError
+from caption_core.stored_files import MAX_EXPANDED_BYTES, compress
 
 FIELDS: dict[str, Any] = {
     "name": "small",
@@ -130,3 +132,83 @@ def test_a_copied_bundle_has_the_same_id(folder: Path, tmp_path: Path) -> None:
     copy = tmp_path / "elsewhere"
     shutil.copytree(folder, copy)
     assert open_bundle(copy).model_id == open_bundle(folder).model_id
+
+
+WEIGHTS = b"\0\0\1\0" * 500
+
+
+def record(content: bytes = WEIGHTS, **changes: Any) -> dict[str, Any]:
+    """What a manifest says of a compressed file."""
+    return {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest(), **changes}
+
+
+def compressed(folder: Path, *, codec: str = "zstd", content: bytes | None = None, **changes: Any) -> Path:
+    """A bundle whose weights are compressed, if the `content` of their file says nothing else."""
+    fields = {**FIELDS, "expanded": {"weights.bin.zst": record(**changes)}}
+    files = {VOCABULARY: b"a\ndog\n", "weights.bin.zst": compress(WEIGHTS, codec) if content is None else content}
+    return write_bundle(folder, fields, files).folder
+
+
+def test_a_file_reads_the_same_compressed_or_not(tmp_path: Path) -> None:
+    bundle = open_bundle(compressed(tmp_path / "bundle"))
+    assert bundle.read("weights.bin") == WEIGHTS
+    assert bundle.read(VOCABULARY) == b"a\ndog\n"
+    assert (bundle.is_compressed("weights.bin"), bundle.is_compressed(VOCABULARY)) == (True, False)
+    with pytest.raises(BundleError, match=r"names no file weights\.bin"):
+        bundle.path("weights.bin")
+    with pytest.raises(BundleError, match=r"names no file other\.bin"):
+        bundle.read("other.bin")
+
+
+def test_a_bundle_has_one_id_compressed_or_not(tmp_path: Path) -> None:
+    plain = write_bundle(tmp_path / "plain", FIELDS, {VOCABULARY: b"a\ndog\n", "weights.bin": WEIGHTS})
+    assert open_bundle(compressed(tmp_path / "bundle")).model_id == plain.model_id
+    assert "expanded" not in (plain.folder / MANIFEST).read_text()
+
+
+def test_the_bundled_captioner_keeps_its_id(bundled: Path) -> None:
+    assert open_bundle(bundled / "captioner").model_id == "flickr8k-mobilenetv2-int8@9cd33e148bdc"
+
+
+def test_scores_are_recorded_of_a_compressed_bundle(tmp_path: Path) -> None:
+    folder = compressed(tmp_path / "bundle")
+    assert record_metrics(folder, "test", {"CIDEr-D": 0.5}).read("weights.bin") == WEIGHTS
+
+
+def test_what_a_parent_said_of_compressed_files_is_not_passed_on(tmp_path: Path) -> None:
+    parent = open_bundle(compressed(tmp_path / "parent"))
+    fields = parent.manifest.model_dump(mode="json", exclude={"files", "schema_version"})
+    assert write_bundle(tmp_path / "child", fields, {"weights.bin": WEIGHTS}).manifest.expanded == {}
+
+
+@pytest.mark.parametrize(
+    ("case", "message"),
+    [
+        ({"codec": "xz"}, "truncated, damaged or not zstd"),
+        ({"content": compress(WEIGHTS, "zstd")[:-3]}, "truncated, damaged or not zstd"),
+        ({"content": compress(bytes(10_000_000), "zstd")}, "more than the recorded 2000 bytes"),
+        ({"bytes": 1999}, "more than the recorded 1999 bytes"),
+        ({"bytes": 2001}, "expands to 2000 bytes, not to the recorded 2001"),
+        ({"sha256": "0" * 64}, "SHA-256 once it is expanded"),
+    ],
+)
+def test_a_file_that_does_not_expand_as_recorded_is_named(tmp_path: Path, case: dict[str, Any], message: str) -> None:
+    bundle = open_bundle(compressed(tmp_path / "bundle", **case))
+    with pytest.raises(BundleError, match=rf"weights\.bin\.zst: .*{message}"):
+        bundle.read("weights.bin")
+
+
+@pytest.mark.parametrize(
+    ("names", "expanded", "message"),
+    [
+        (["a.bin.zst"], {}, r"a\.bin\.zst and what it expands to"),
+        (["a.bin", "a.bin.xz"], {"a.bin.xz": record()}, "two forms"),
+        (["a.bin.zst"], {"a.bin.zst": record(bytes=MAX_EXPANDED_BYTES + 1)}, r"expanded\.a\.bin\.zst\.bytes"),
+        (["a.bin.zst"], {"a.bin.zst": record(bytes=-1)}, r"expanded\.a\.bin\.zst\.bytes"),
+    ],
+)
+def test_a_manifest_that_does_not_tell_what_files_expand_to_is_refused(
+    tmp_path: Path, names: list[str], expanded: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(BundleError, match=message):
+        write_bundle(tmp_path / "bundle", {**FIELDS, "expanded": expanded}, dict.fromkeys(names, b"1"))

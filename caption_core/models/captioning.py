@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import numpy as np
 import tensorflow as tf
@@ -42,17 +43,23 @@ class DecoderFunctions:
     def start(self, features: NDArray[np.float32]) -> tuple[search.State, search.Step]:
         """Features float32 [B, L, channels] to the first state and the step over these images."""
         first, memory = self._start(tf.constant(features))
+        return tuple(part.numpy() for part in first), _Step(self._step, memory)
 
-        def step(tokens: NDArray[np.int32], state: search.State) -> tuple[NDArray[np.float32], search.State]:
-            return self._advance(tokens, state, memory)
 
-        return tuple(part.numpy() for part in first), step
+@dataclass(frozen=True)
+class _Step:
+    """A decoder's step over a batch of images (see `search.Step`)."""
 
-    def _advance(
-        self, tokens: NDArray[np.int32], state: search.State, memory: Memory
-    ) -> tuple[NDArray[np.float32], search.State]:
-        logits, following = self._step(tf.constant(tokens), tuple(map(tf.constant, state)), memory)
+    function: Callable[[tf.Tensor, State, Memory], tuple[tf.Tensor, State]]
+    memory: Memory
+
+    def __call__(self, tokens: NDArray[np.int32], state: search.State) -> tuple[NDArray[np.float32], search.State]:
+        logits, following = self.function(tf.constant(tokens), tuple(map(tf.constant, state)), self.memory)
         return logits.numpy(), tuple(part.numpy() for part in following)
+
+    def of(self, images: search.Images) -> _Step:
+        """See `search.Step.of`."""
+        return replace(self, memory=tuple(tf.gather(part, images) for part in self.memory))
 
 
 def _cast(arrays: State, precision: tf.DType | str) -> State:

@@ -9,8 +9,9 @@ import numpy as np
 import tf_keras
 from numpy.typing import NDArray
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load, load_file, save
 
+from caption_core.bundle import Bundle
 from caption_core.errors import BundleError
 
 WEIGHTS = "weights.safetensors"
@@ -40,8 +41,13 @@ def assign_weights(prefix: str, model: tf_keras.Model, weights: Mapping[str, NDA
 
 def save_weights(weights: Weights, path: Path) -> None:
     """Write a safetensors file."""
+    path.write_bytes(weights_bytes(weights))
+
+
+def weights_bytes(weights: Weights) -> bytes:
+    """The content of a safetensors file."""
     # Not np.ascontiguousarray: it would turn a scalar into a vector.
-    save_file({name: np.asarray(array, order="C") for name, array in weights.items()}, path)
+    return save({name: np.asarray(array, order="C") for name, array in weights.items()})
 
 
 def load_weights(path: Path) -> Weights:
@@ -54,6 +60,20 @@ def load_weights(path: Path) -> Weights:
         return load_file(path)
     except (OSError, SafetensorError) as error:
         raise BundleError(f"{path}: not a weights file: {error}") from error
+
+
+def bundle_weights(bundle: Bundle) -> Weights:
+    """Read a float bundle's weights, compressed or not.
+
+    Raises:
+        BundleError: the bundle holds none, or they can't be read.
+    """
+    if not bundle.is_compressed(WEIGHTS):
+        return load_weights(bundle.path(WEIGHTS))
+    try:
+        return load(bundle.read(WEIGHTS))
+    except SafetensorError as error:
+        raise BundleError(f"{bundle.folder}: {WEIGHTS}: not a weights file: {error}") from error
 
 
 def _variables(prefix: str, model: tf_keras.Model) -> dict[str, tf_keras.backend.tf.Variable]:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import weakref
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
@@ -11,7 +14,7 @@ from numpy.typing import NDArray
 
 from caption_core.bundle import Bundle
 from caption_core.errors import BundleError
-from caption_core.search import State, Step
+from caption_core.search import Images, State, Step
 
 ENCODER, DECODER_START, DECODER_STEP = "encoder.tflite", "decoder_start.tflite", "decoder_step.tflite"
 
@@ -23,6 +26,33 @@ _NEXT = "next_"  # before a state's name: its value after the step
 Arrays = dict[str, NDArray[np.float32]]
 
 
+@dataclass(frozen=True, eq=False)
+class _Held:
+    """Inputs that stay the same over many runs of a graph, which LiteRT keeps: no tensor is planned over an input."""
+
+    arrays: Arrays
+
+
+_NOTHING = _Held({})
+
+
+class GraphFile(NamedTuple):
+    """A LiteRT graph.
+
+    Attributes:
+        path: where it is, and how errors call it.
+        content: what it holds where that isn't simply the file's bytes, which are mapped rather than read.
+    """
+
+    path: Path
+    content: bytes | None = None
+
+    @classmethod
+    def of(cls, bundle: Bundle, name: str) -> GraphFile:
+        """One of a bundle's graphs, compressed or not."""
+        return cls(bundle.folder / name, bundle.read(name)) if bundle.is_compressed(name) else cls(bundle.path(name))
+
+
 class LiteRTRuntime:
     """Runs a compressed bundle (see `Runtime`). Not thread-safe.
 
@@ -32,13 +62,14 @@ class LiteRTRuntime:
     """
 
     def __init__(self, bundle: Bundle, *, threads: int) -> None:
-        self._encoder = _Graph(bundle.path(ENCODER), threads)
-        self._decoder = LiteRTDecoder(bundle.path(DECODER_START), bundle.path(DECODER_STEP), threads=threads)
+        self._encoder = _Graph(GraphFile.of(bundle, ENCODER), threads)
+        start, step = (GraphFile.of(bundle, name) for name in (DECODER_START, DECODER_STEP))
+        self._decoder = LiteRTDecoder(start, step, threads=threads)
 
     def encode(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """See `Runtime.encode`."""
         chunks = [images[i : i + _ENCODER_BATCH] for i in range(0, len(images), _ENCODER_BATCH)]
-        return np.concatenate([self._encoder(pixels=chunk)["features"] for chunk in chunks])
+        return np.concatenate([self._encoder({"pixels": chunk})["features"] for chunk in chunks])
 
     def start(self, features: NDArray[np.float32]) -> tuple[State, Step]:
         """See `Runtime.start`."""
@@ -52,40 +83,55 @@ class LiteRTDecoder:
     is the image's memory, which the step takes unchanged.
 
     Args:
-        start, step: files of the graphs.
+        start, step: the graphs.
         threads: threads of an interpreter.
     """
 
-    def __init__(self, start: Path, step: Path, *, threads: int) -> None:
+    def __init__(self, start: GraphFile, step: GraphFile, *, threads: int) -> None:
         self._start, self._step = _Graph(start, threads), _Graph(step, threads)
         self._state = sorted(name.removeprefix(_NEXT) for name in self._step.outputs if name.startswith(_NEXT))
         if not self._state or not {*self._state, "tokens"} <= self._step.inputs:
-            raise BundleError(f"{step}: not a decoder's step: its state is not named")
+            raise BundleError(f"{step.path}: not a decoder's step: its state is not named")
 
     def start(self, features: NDArray[np.float32]) -> tuple[State, Step]:
         """See `Runtime.start`."""
-        first = self._start(features=features)
+        first = self._start({"features": features})
         memory = {name: array for name, array in first.items() if name not in self._state}
+        state = tuple(first[name] for name in self._state)
+        return state, _Step(self._step, self._state, _Held(memory))
 
-        def step(tokens: NDArray[np.int32], state: State) -> tuple[NDArray[np.float32], State]:
-            out = self._step(tokens=tokens, **dict(zip(self._state, state, strict=True)), **memory)
-            return out["logits"], tuple(out[_NEXT + name] for name in self._state)
 
-        return tuple(first[name] for name in self._state), step
+@dataclass(frozen=True)
+class _Step:
+    """A decoder's step over a batch of images (see `Step`); many of one graph may be used in turn."""
+
+    graph: _Graph
+    state: list[str]
+    memory: _Held
+
+    def __call__(self, tokens: NDArray[np.int32], state: State) -> tuple[NDArray[np.float32], State]:
+        out = self.graph({"tokens": tokens, **dict(zip(self.state, state, strict=True))}, self.memory)
+        return out["logits"], tuple(out[_NEXT + name] for name in self.state)
+
+    def of(self, images: Images) -> _Step:
+        """See `Step.of`."""
+        return replace(self, memory=_Held({name: array[images] for name, array in self.memory.arrays.items()}))
 
 
 class _Graph:
     """One LiteRT graph with named inputs and outputs; follows its inputs' batch sizes."""
 
-    def __init__(self, path: Path, threads: int) -> None:
+    def __init__(self, file: GraphFile, threads: int) -> None:
+        source = {"model_content": file.content} if file.content is not None else {"model_path": str(file.path)}
         try:
-            self._interpreter = Interpreter(model_path=str(path), num_threads=threads)
+            self._interpreter = Interpreter(**source, num_threads=threads)
             runner = self._interpreter.get_signature_runner("serving_default")
         except (ValueError, RuntimeError) as error:
-            raise BundleError(f"{path}: not a LiteRT graph of a captioner: {error}") from error
+            raise BundleError(f"{file.path}: not a LiteRT graph of a captioner: {error}") from error
         self._inputs = {name: detail["index"] for name, detail in runner.get_input_details().items()}
         self._outputs = {name: detail["index"] for name, detail in runner.get_output_details().items()}
         self._shapes: dict[str, tuple[int, ...]] = {}
+        self._held: weakref.ref[_Held] | None = None
 
     @property
     def inputs(self) -> set[str]:
@@ -97,17 +143,29 @@ class _Graph:
         """Their names."""
         return set(self._outputs)
 
-    def __call__(self, **inputs: NDArray[Any]) -> Arrays:
-        shapes = {name: array.shape for name, array in inputs.items()}
+    def __call__(self, inputs: Mapping[str, NDArray[Any]], held: _Held = _NOTHING) -> Arrays:
+        """Run it.
+
+        Args:
+            inputs: arrays by name.
+            held: the other inputs; copied into the graph only if its last run had others, or other shapes.
+        """
+        shapes = {name: array.shape for name, array in (*inputs.items(), *held.arrays.items())}
         if shapes != self._shapes:
             self._resize(shapes)
-        for name, array in inputs.items():
-            self._interpreter.set_tensor(self._inputs[name], np.ascontiguousarray(array))
+        if self._held is None or self._held() is not held:
+            self._set(held.arrays)
+            self._held = weakref.ref(held)
+        self._set(inputs)
         self._interpreter.invoke()
         return {name: self._interpreter.get_tensor(index) for name, index in self._outputs.items()}
+
+    def _set(self, inputs: Mapping[str, NDArray[Any]]) -> None:
+        for name, array in inputs.items():
+            self._interpreter.set_tensor(self._inputs[name], np.ascontiguousarray(array))
 
     def _resize(self, shapes: dict[str, tuple[int, ...]]) -> None:
         for name, shape in shapes.items():
             self._interpreter.resize_tensor_input(self._inputs[name], shape)
         self._interpreter.allocate_tensors()
-        self._shapes = shapes
+        self._shapes, self._held = shapes, None

@@ -8,11 +8,10 @@ from numpy.typing import NDArray
 
 from caption_core.bundle import Bundle
 from caption_core.errors import BundleError, UsageError
-from caption_core.models.architectures import EncoderConfig
 from caption_core.models.captioning import CaptioningModel, DecoderFunctions
 from caption_core.models.decoder_registry import build_decoder, decoder_config
 from caption_core.models.encoders import build_encoder
-from caption_core.models.weights import WEIGHTS, assign_weights, load_weights
+from caption_core.models.weights import assign_weights, bundle_weights
 from caption_core.search import State, Step
 
 
@@ -22,17 +21,14 @@ def load_model(bundle: Bundle) -> CaptioningModel:
     Raises:
         BundleError: the bundle's architecture and weights do not fit together, or are unknown here.
     """
-    architecture, preprocessing = bundle.manifest.architecture, bundle.manifest.preprocessing
-    size = (preprocessing.height, preprocessing.width)
+    architecture = bundle.manifest.architecture
     try:
-        encoder = build_encoder(
-            EncoderConfig(architecture.encoder, image_size=size, **architecture.encoder_config.model_dump())
-        )
+        encoder = build_encoder(bundle.manifest.encoder)
         config = decoder_config(architecture.decoder, architecture.decoder_config)
     except UsageError as error:
         raise BundleError(f"{bundle.folder}: {error}") from error
     decoder = build_decoder(architecture.decoder, config)
-    weights = load_weights(bundle.path(WEIGHTS))
+    weights = bundle_weights(bundle)
     assign_weights("encoder", encoder, weights)
     assign_weights("decoder", decoder, weights)
     return CaptioningModel(encoder, decoder)

@@ -15,7 +15,7 @@ from caption_core.models.captioning import CaptioningModel, DecoderFunctions
 from caption_core.models.decoder import Decoder
 from caption_core.models.decoder_registry import build_decoder, decoder_config
 from caption_core.models.weights import assign_weights, named_weights
-from caption_core.runtimes.litert import LiteRTDecoder
+from caption_core.runtimes.litert import GraphFile, LiteRTDecoder
 from caption_core.search import SearchSettings, State, Step, search
 from caption_core.vocabulary import END, START
 from compression.export import export_decoder, quantize_rows
@@ -168,7 +168,8 @@ def export_to_litert(decoder: Decoder, folder: Path, locations: int = LOCATIONS)
     for name, graph in graphs.items():
         (folder / f"{name}.tflite").write_bytes(graph)
         assert custom_operations(graph) == set()
-    return LiteRTDecoder(folder / "start.tflite", folder / "step.tflite", threads=1)
+    start, step = (GraphFile(folder / f"{name}.tflite") for name in graphs)
+    return LiteRTDecoder(start, step, threads=1)
 
 
 def custom_operations(graph: bytes) -> set[str]:

@@ -56,3 +56,15 @@ def test_another_decoders_weights_are_refused(tiny_bundle: Path, tmp_path: Path)
     settings = {"vocabulary_size": 14, "feature_channels": 1280}
     with pytest.raises(BundleError, match="weights: decoder/"):
         load_model(rewritten(tiny_bundle, tmp_path / "bundle", "up_down", settings))
+
+
+def test_the_step_of_some_images_gives_their_logits(tiny_bundle: Path) -> None:
+    runtime = TensorFlowRuntime(open_bundle(tiny_bundle), threads=1)
+    features = np.abs(np.random.default_rng(0).normal(size=(5, 49, 1280))).astype(np.float32)
+    tokens = np.full((5, 1), 5, np.int32)
+    state, step = runtime.start(features)
+    every, _ = step(tokens, state)
+    for images in (np.array([0, 2, 4]), np.array([3])):
+        some, _ = step.of(images)(tokens[images], tuple(part[images] for part in state))
+        np.testing.assert_allclose(some, every[images], atol=1e-5)
+    assert not np.allclose(every[0], every[1], atol=1e-3)
