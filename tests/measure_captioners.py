@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from caption_core.bundle import Bundle, open_bundle
 from caption_core.images import ImageLimits, decode_image
-from caption_core.search import State, Step
+from caption_core.search import Images, State, Step
 from caption_core.vocabulary import END
 
 PHOTOGRAPHS = Path(__file__).resolve().parents[1] / "caption_core" / "assets" / "photographs"
@@ -156,19 +156,23 @@ def _search_s(decoder: Any, features: NDArray[np.float32], *, max_tokens: int, e
 
     def caption() -> None:
         state, step = functions.start(features)
-        search(step if ends else _endless(step), state, settings)
+        search(step if ends else _Endless(step), state, settings)
 
     return _seconds(caption) / _BATCH_IMAGES
 
 
-def _endless(step: Step) -> Step:
+@dataclass(frozen=True, slots=True)
+class _Endless:
     """The same decoder, that never says the end token."""
 
-    def speak(tokens: NDArray[np.int32], state: State) -> tuple[NDArray[np.float32], State]:
-        logits, state = step(tokens, state)
+    step: Step
+
+    def __call__(self, tokens: NDArray[np.int32], state: State) -> tuple[NDArray[np.float32], State]:
+        logits, state = self.step(tokens, state)
         return np.where(np.arange(logits.shape[-1]) == END, np.float32(-1e9), logits), state
 
-    return speak
+    def of(self, images: Images) -> _Endless:
+        return _Endless(self.step.of(images))
 
 
 def _seconds(work: Callable[[], object]) -> float:

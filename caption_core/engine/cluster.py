@@ -51,12 +51,14 @@ class ClusterConfig:
         wait_s: how long a joined cluster may take to grow until the smallest pool fits. The default covers a cloud's
             machine that boots and installs what it needs.
         dashboard: whether a local Ray starts its dashboard, which Ray Train asks for the state of its actors.
+        packages: folders of packages beside this one that workers import, sent to a cluster that is joined.
     """
 
     address: str | None = None
     cpus: int | None = None
     wait_s: float = 600.0
     dashboard: bool = False
+    packages: tuple[Path, ...] = ()
 
     def __post_init__(self) -> None:
         if self.cpus is not None and self.kind is not ClusterKind.LOCAL:
@@ -178,7 +180,8 @@ def _init_arguments(config: ClusterConfig) -> dict[str, Any]:
         case ClusterKind.EXISTING:
             # The cluster's machines may not have this package, or another version of it. The bundles in it stay here:
             # each run sends the one it uses.
-            environment = {"py_modules": [str(_PACKAGE)], "excludes": ["/assets/"]}
+            modules = [str(package) for package in (_PACKAGE, *config.packages)]
+            environment = {"py_modules": modules, "excludes": ["/assets/"]}
             return quiet | {"address": config.resolved_address, "runtime_env": environment}
         case ClusterKind.SUBMITTED:
             # The job's own runtime environment holds the working directory, from which workers import.

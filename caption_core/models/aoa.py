@@ -156,5 +156,6 @@ class _LayerNorm(tf_keras.layers.Layer):
 
     def call(self, values: tf.Tensor) -> tf.Tensor:
         centred = values - tf.reduce_mean(values, axis=-1, keepdims=True)
-        variance = tf.reduce_mean(tf.square(centred), axis=-1, keepdims=True)
+        # Not tf.square: the converter would make one operation of it that LiteRT has no int16 kernel for.
+        variance = tf.reduce_mean(centred * centred, axis=-1, keepdims=True)
         return centred * tf.math.rsqrt(variance + _EPSILON) * self.gamma + self.beta

@@ -97,6 +97,8 @@ class MergeConfig(DecoderConfig):
 
     Attributes:
         merge: `add` or `concat`, how the image's vector joins the words'.
+        output: `dense`, a layer of its own, or `tied` to the word embedding (arXiv 1608.05859), with a projection
+            before it where `units` are not `embedding_units`.
     """
 
     units: int = 256
@@ -105,9 +107,11 @@ class MergeConfig(DecoderConfig):
     embedding_dropout: float = 0.5
     output_dropout: float = 0.3
     merge: str = "add"
+    output: str = "dense"  # what bundles of before this field were made with
 
     def _check(self) -> None:
         self._check_choice("merge", ("add", "concat"))
+        self._check_choice("output", ("dense", "tied"))
 
 
 @dataclass(frozen=True, slots=True)

@@ -70,6 +70,16 @@ def decoder_config(name: str, settings: Mapping[str, Any]) -> DecoderConfig:
         raise UsageError(f"decoder {name}: {str(error).rpartition('__init__() ')[2]}") from error
 
 
+def check_features(name: str, features: str) -> None:
+    """See to it that a decoder can take an encoder's features, `grid` or `global`.
+
+    Raises:
+        UsageError: it can't, or there is no such decoder.
+    """
+    if decoder_architecture(name).features == "grid" and features != "grid":
+        raise UsageError(f"decoder {name} attends to a grid: it takes no {features} features")
+
+
 def build_decoder(name: str, config: DecoderConfig) -> Decoder:
     """Build a decoder with random weights.
 

@@ -1,7 +1,8 @@
 """Merge decoder, as in arXiv 2012.09708: an LSTM over the words alone, which the image's vector joins after it.
 
 The architecture is Tanti et al.'s (arXiv 1703.09137): the image never enters the recurrence, so the LSTM is a language
-model, and a dense layer over the sum (or the concatenation) of both feeds a dense softmax.
+model, and a dense layer over the sum (or the concatenation) of both feeds a dense softmax. Other than in the paper, the
+softmax' layer may be tied to the word embedding (Press and Wolf 2017, arXiv 1608.05859).
 
 Shapes as in `decoder.py`: B images, K captions an image, L locations of the features, 1 for a vector.
 """
@@ -11,7 +12,7 @@ from __future__ import annotations
 import tensorflow as tf
 import tf_keras
 
-from caption_core.models.decoder import Decoder, Memory, Shapes, State, dropout, zero_state
+from caption_core.models.decoder import Decoder, Memory, Shapes, State, dropout, tied_logits, zero_state
 from caption_core.models.decoder_configs import MergeConfig
 from caption_core.models.recurrent import OrthogonalGates, forget_bias, lstm
 
@@ -33,7 +34,13 @@ class MergeDecoder(Decoder):
         self.gates_from_word = dense(gates, bias_initializer=forget_bias(units), name="gates_from_word")
         self.gates_from_h = dense(gates, use_bias=False, kernel_initializer=OrthogonalGates(units), name="gates_from_h")
         self.merged = dense(units, activation="relu", name="merged")
-        self.output_layer = dense(config.vocabulary_size, name="output_layer")
+        is_tied, needs_projection = config.output == "tied", units != config.embedding_units
+        self.output_layer = None if is_tied else dense(config.vocabulary_size, name="output_layer")
+        self.output_projection = (
+            dense(config.embedding_units, name="output_projection") if is_tied and needs_projection else None
+        )
+        if is_tied:
+            self.output_bias = self.add_weight("output_bias", (config.vocabulary_size,), initializer="zeros")
         self._build_layers()
 
     def _build_layers(self) -> None:
@@ -42,7 +49,8 @@ class MergeDecoder(Decoder):
         self.gates_from_word.build((None, config.embedding_units))
         self.gates_from_h.build((None, config.units))
         self.merged.build((None, config.units if config.merge == "add" else 2 * config.units))
-        self.output_layer.build((None, config.units))
+        for layer in filter(None, (self.output_layer, self.output_projection)):
+            layer.build((None, config.units))
         self.built = True
 
     @property
@@ -75,4 +83,7 @@ class MergeDecoder(Decoder):
 
     def project(self, hidden: tf.Tensor) -> tf.Tensor:
         """See `Decoder.project`."""
-        return self.output_layer(hidden)
+        if self.output_layer is not None:
+            return self.output_layer(hidden)
+        projected = hidden if self.output_projection is None else self.output_projection(hidden)
+        return tied_logits(projected, self.embedding, self.output_bias)

@@ -9,6 +9,8 @@ from typing import Any
 
 from caption_core.bundle import MODEL_CARD, VOCABULARY, Bundle, open_bundle, write_bundle
 from caption_core.model_card import render_model_card
+from caption_core.models.architectures import EncoderConfig
+from caption_core.models.decoder_configs import DecoderConfig
 from caption_core.models.encoders import build_encoder
 from caption_core.models.weights import WEIGHTS
 from caption_core.search import SearchSettings
@@ -29,28 +31,15 @@ def write_baseline(
         command: the command line that trained, for the provenance.
     """
     channels = build_encoder(config.encoder).output_shape[-1]
-    encoder = config.encoder
     decoder = config.decoder.config(vocabulary_size=len(vocabulary), feature_channels=channels)
-    height, width = encoder.size
     manifest = {
         "name": config.name,
         "runtime": "tensorflow",
-        "architecture": {
-            "encoder": encoder.name,
-            "encoder_config": {"features": encoder.features, "width": encoder.width},
-            "decoder": config.decoder.name,
-            "decoder_config": asdict(decoder),
-        },
-        "preprocessing": {
-            "height": height,
-            "width": width,
-            "scale": encoder.architecture.scale,
-            "offset": encoder.architecture.offset,
-        },
+        **model_fields(config.encoder, config.decoder.name, decoder),
         "search": _search_defaults(config),
         "provenance": {
             "trained_on": config.trained_on,
-            "encoder_weights": _weights_name(config.encoder_weights),
+            "encoder_weights": weights_name(config.encoder_weights),
             "command": command,
             "seed": config.optimization.seed,
             **_ancestry(config),
@@ -68,6 +57,25 @@ def write_baseline(
     return write_bundle(config.output / "bundle", manifest, files)
 
 
+def model_fields(encoder: EncoderConfig, decoder_name: str, decoder: DecoderConfig) -> dict[str, Any]:
+    """The manifest's `architecture` and `preprocessing` of a model."""
+    height, width = encoder.size
+    return {
+        "architecture": {
+            "encoder": encoder.name,
+            "encoder_config": {"features": encoder.features, "width": encoder.width},
+            "decoder": decoder_name,
+            "decoder_config": asdict(decoder),
+        },
+        "preprocessing": {
+            "height": height,
+            "width": width,
+            "scale": encoder.architecture.scale,
+            "offset": encoder.architecture.offset,
+        },
+    }
+
+
 def _best_scores(history: list[dict[str, Any]]) -> dict[str, float]:
     best = max((entry for entry in history if "dev_CIDEr-D" in entry), key=lambda entry: entry["dev_CIDEr-D"])
     return {name.removeprefix("dev_"): score for name, score in best.items() if name.startswith("dev_")}
@@ -82,7 +90,8 @@ def _ancestry(config: TrainConfig) -> dict[str, Any]:
     return {"parent": parent.model_id, "steps": steps, "encoder_weights": earlier.encoder_weights}
 
 
-def _weights_name(weights: str | None) -> str:
+def weights_name(weights: str | None) -> str:
+    """What a manifest calls an encoder's first weights; None are random ones."""
     if weights is None:
         return "random"
     return weights if weights == "imagenet" else Path(weights).name

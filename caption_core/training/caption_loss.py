@@ -113,12 +113,21 @@ class CaptionLoss:
         dropout_seed: tf.Tensor,
     ) -> tf.Tensor:
         """This worker's part of the loss, a scalar."""
+        places, logits = self.word_logits(activations, tokens, dropout_seed)
+        losses = smoothed_cross_entropy(logits, tf.gather_nd(tokens[:, :, 1:], places), smoothing)
+        return tf.reduce_sum(tf.gather_nd(weights, places[:, :2]) * losses) / divisor
+
+    def word_logits(
+        self, activations: tf.Tensor, tokens: tf.Tensor, dropout_seed: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """What the model makes of every word that isn't padding.
+
+        Returns:
+            The N words' places in `tokens[:, :, 1:]`, int64 [N, 3], and their logits, float32 [N, V].
+        """
         # Batch norm stays in inference mode: statistics of a few images would harm the pretrained ones.
         features = tf.cast(self._upper(activations, training=False), tf.float32) if self._upper else activations
         hidden = self._decoder.unroll(features, tokens[:, :, :-1], None if self._self_critical else dropout_seed)
-        words = tf.where(tokens[:, :, 1:] != PAD)  # [N, 3], all but padding
-        logits = self._decoder.logits(tf.gather_nd(hidden, words))
-        if self._self_critical:
-            logits = without_unspoken(logits)
-        losses = smoothed_cross_entropy(logits, tf.gather_nd(tokens[:, :, 1:], words), smoothing)
-        return tf.reduce_sum(tf.gather_nd(weights, words[:, :2]) * losses) / divisor
+        places = tf.where(tokens[:, :, 1:] != PAD)
+        logits = self._decoder.logits(tf.gather_nd(hidden, places))
+        return places, without_unspoken(logits) if self._self_critical else logits

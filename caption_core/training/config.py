@@ -10,7 +10,7 @@ from typing import Any
 from caption_core.errors import UsageError
 from caption_core.models.architectures import EncoderConfig, check_block
 from caption_core.models.decoder_configs import DecoderConfig
-from caption_core.models.decoder_registry import decoder_architecture, decoder_config
+from caption_core.models.decoder_registry import check_features, decoder_config
 
 PRECISIONS = ("float32", "bfloat16")
 
@@ -197,11 +197,7 @@ class TrainConfig:
         if not self.stages:
             raise UsageError("a run needs at least one stage")
         self._check_stages()
-        features = decoder_architecture(self.decoder.name).features
-        if features == "grid" and self.encoder.features != "grid":
-            raise UsageError(
-                f"decoder {self.decoder.name} attends to a grid: it takes no {self.encoder.features} features"
-            )
+        check_features(self.decoder.name, self.encoder.features)
         for stage in self.stages:
             check_block(self.encoder.name, stage.train_encoder_from)
         if self.workers < 1:

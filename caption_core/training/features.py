@@ -94,10 +94,14 @@ def _key(model: tf_keras.Model, images: CaptionedImages, views: int) -> str:
     digest = hashlib.sha256(json.dumps([_FORMAT, views, *graph]).encode())
     for weight in model.get_weights():
         digest.update(np.ascontiguousarray(weight).tobytes())
-    for name in images.names:
-        entry = (images.folder / name).stat()
-        digest.update(f"{name}\0{entry.st_size}\0{entry.st_mtime_ns}\0".encode())
+    digest.update(files_stamp(images))
     return digest.hexdigest()[:20]
+
+
+def files_stamp(images: CaptionedImages) -> bytes:
+    """Names, sizes and times of change of the images' files: what is kept of them is keyed by it."""
+    entries = ((name, (images.folder / name).stat()) for name in images.names)
+    return "".join(f"{name}\0{entry.st_size}\0{entry.st_mtime_ns}\0" for name, entry in entries).encode()
 
 
 def _compute(

@@ -17,7 +17,7 @@ from caption_core.bundle import open_bundle
 from caption_core.models.captioning import CaptioningModel
 from caption_core.models.decoder_registry import build_decoder
 from caption_core.models.encoders import build_encoder, split_encoder
-from caption_core.models.weights import WEIGHTS, Weights, assign_weights, load_weights, named_weights
+from caption_core.models.weights import Weights, assign_weights, bundle_weights, named_weights
 from caption_core.search import SearchSettings
 from caption_core.training.batches import plan_epoch
 from caption_core.training.checkpoint import Progress, Snapshot
@@ -90,7 +90,7 @@ class TrainingLoop:
         with strategy.scope():
             self._model = build_model(config, self._data.vocabulary)
         if config.initial:
-            self._assign(load_weights(open_bundle(config.initial).path(WEIGHTS)))
+            self._assign(bundle_weights(open_bundle(config.initial)))
         self._progress = snapshot.progress if snapshot else Progress()
         self._best = snapshot.best if snapshot else self._weights()
         self._resume = snapshot

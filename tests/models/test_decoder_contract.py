@@ -21,6 +21,8 @@ ATTENTION = {"value_units": 6, "attention_units": 4}
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "aoa": ("aoa", {"heads": 2, "refining_layers": 2}),
     "merge": ("merge", {"merge": "concat"}),
+    "merge, tied": ("merge", {"output": "tied"}),
+    "merge, tied without a projection": ("merge", {"output": "tied", "embedding_units": 8}),
     "soft attention, lstm": ("soft_attention", ATTENTION),
     "soft attention, lstm of 3 heads": ("soft_attention", {**ATTENTION, "heads": 3}),
     "soft attention, gru of 2 heads": ("soft_attention", {**ATTENTION, "cell": "gru", "heads": 2}),

@@ -29,6 +29,19 @@ def test_two_steps_follow_the_published_architecture(merge: str) -> None:
     np.testing.assert_allclose(first_steps(decoder, features, tokens), logits, atol=1e-4)
 
 
+@pytest.mark.parametrize("units", [5, 8])
+def test_a_tied_output_is_the_embedding(units: int) -> None:
+    """Behind a projection where the hidden layer is of another size."""
+    decoder = tiny_decoder("merge", output="tied", embedding_units=units)
+    w = {name.removeprefix("decoder/"): value for name, value in named_weights("decoder", decoder).items()}
+    hidden = np.random.default_rng(2).normal(size=(3, 8)).astype(np.float32)
+    projected = hidden
+    if units != 8:
+        projected = hidden @ w["output_projection/kernel"] + w["output_projection/bias"]
+    assert "output_layer/kernel" not in w
+    np.testing.assert_allclose(decoder.project(hidden), projected @ w["embedding"].T + w["output_bias"], atol=1e-4)
+
+
 def test_a_vector_is_a_grid_of_one_place() -> None:
     decoder = tiny_decoder("merge")
     features, tokens = example(images=2, captions=1, length=3)
