@@ -3,6 +3,9 @@
 PYTHON ?= python3
 ARGS ?=
 
+# Test processes. Many tests start a Ray of two CPUs, and several of them at a time make slow machines slower.
+WORKERS ?= 2
+
 # Python versions that the packages in constraints.txt exist for; TensorFlow, which only training and the tests need,
 # comes last to a new one.
 PYTHONS := 3.10 3.11 3.12 3.13 3.14
@@ -31,7 +34,7 @@ demo: .venv/.core  ## caption the sample photographs on a local Ray and show the
 
 test: .venv/.full  ## run the tests (some of them: make test ARGS="-k search")
 	@echo "==> running the tests"
-	@$(VENV) -m pytest $(ARGS)
+	@$(VENV) -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: .venv/.full  ## check style and format
 	@echo "==> ruff"

@@ -91,7 +91,7 @@ def test_the_first_run_installs_and_the_second_does_not(checkout: Checkout) -> N
     assert (first.returncode, second.returncode) == (0, 0)
     install, *tests = checkout.calls()
     assert install == "pip install --quiet -c constraints.txt --editable .[coco,dev,train]"
-    assert tests == ["pytest", "pytest"]
+    assert [call.split()[0] for call in tests] == ["pytest", "pytest"]
     assert [line for line in first.stdout.splitlines() if line.startswith("==> making .venv")]
     assert second.stdout.splitlines() == ["==> running the tests"]
 

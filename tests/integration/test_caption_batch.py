@@ -16,7 +16,9 @@ from caption_core.bundle import open_bundle
 from caption_core.captioner import load_captioner
 from caption_core.images import ImageLimits, decode_image
 from caption_core.records import OUTPUT_SCHEMA
-from tests.builders import write_file, write_hostile_folder
+from jobs.caption_batch import main
+from jobs.command_line import run_command
+from tests.builders import plain, write_file, write_hostile_folder
 from tests.bundle_builders import SyntheticSet
 from tests.integration.ray_head import RayHead, clean_environment, running_head
 
@@ -180,16 +182,32 @@ WRONG: list[tuple[Sequence[str], str]] = [
 
 @pytest.mark.parametrize(("arguments", "message"), WRONG)
 def test_a_wrong_argument_is_one_line_and_exit_code_2(
-    arguments: Sequence[str], message: str, tmp_path: Path, synthetic_set: SyntheticSet
+    arguments: Sequence[str],
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
-    write_file(tmp_path / "in" / "a.png", (synthetic_set.folder / "images" / "red_plain.png").read_bytes())
-    done = job(*arguments, cwd=tmp_path)
-    assert done.returncode == 2
-    assert done.stdout == ""
-    (line,) = done.stderr.splitlines()
+    write_file(tmp_path / "in" / "a.png", plain())
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", [str(JOB), *arguments])
+    assert run_command(main) == 2
+    printed = capfd.readouterr()
+    assert printed.out == ""
+    assert_one_line(printed.err, message)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_wrong_argument_ends_the_process_so(tmp_path: Path) -> None:
+    done = job("--input", "nowhere", "--output", "out", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert_one_line(done.stderr, "nowhere: no such folder")
+
+
+def assert_one_line(printed: str, message: str) -> None:
+    (line,) = printed.splitlines()
     assert line.startswith("error: ")
     assert message in line
-    assert not (tmp_path / "out").exists()
 
 
 def test_help_names_every_command_and_option() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from caption_core.archive.outcomes import OutcomeCounts
 from caption_core.archive.parts import list_parts
 from caption_core.archive.sources.options import InputOptions
 from caption_core.archive.storage import Storage
+from caption_core.engine import captioning_run
 from caption_core.engine.captioner_spec import CaptionerSpec
 from caption_core.engine.captioning_config import CaptioningConfig, SearchOverrides
 from caption_core.engine.captioning_run import run_captioning
@@ -35,6 +36,7 @@ from tests.builders import (
     written,
 )
 from tests.fake_captioner import DEADLY, POISON, FakeLoader, expected_caption, fake_spec
+from tests.integration.warm_ray import WarmRay
 
 # A hang is what these tests look for; a run takes some seconds, on a loaded machine a minute.
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
@@ -85,12 +87,23 @@ class Run:
         return [line.split() for line in self.calls.read_text().splitlines()] if self.calls.exists() else []
 
 
+@pytest.fixture(scope="module")
+def warm_ray() -> Iterator[WarmRay]:
+    kept = WarmRay()
+    yield kept
+    kept.stop()
+
+
 @pytest.fixture
-def run(tmp_path: Path) -> Run:
+def run(tmp_path: Path, warm_ray: WarmRay, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Runs on the Ray that the tests share."""
+    monkeypatch.setattr(captioning_run, "connected", warm_ray.connected)
     return Run(tmp_path)
 
 
-def test_an_archive_good_and_bad_and_all_over_again(run: Run) -> None:
+def test_an_archive_good_and_bad_and_all_over_again_on_a_ray_of_its_own(tmp_path: Path, warm_ray: WarmRay) -> None:
+    warm_ray.stop()
+    run = Run(tmp_path)
     colours = write_images(run.source, 60)
     kinds = write_hostile_folder(run.source / "hostile", run.calls.with_name("outside.png"))
     names = write_oddly_named_images(run.source / "odd")
@@ -256,13 +269,15 @@ def test_a_loader_that_breaks_is_told_in_one_line(run: Run) -> None:
 def test_too_many_failures_stop_the_run_with_the_reason(run: Run) -> None:
     write_images(run.source, 20)
     for index in range(300):
-        write_file(run.source / "9" / f"{index:03d}.png", b"")
+        write_file(run.source / "-" / f"{index:03d}.png", b"")
+    # The good ones come last, and take so long that none is done before the run is stopped.
+    slow = fake_spec(FakeLoader(delay_s=20.0))
     with pytest.raises(CapstanError, match=r"images failed \([0-9]+ empty\), which is more than the share of 0.5"):
-        run(max_error_rate=0.5)
+        run(slow, max_error_rate=0.5)
     assert 0 < len(run.parts()) < 40
     assert not (run.output / "_SUCCESS").exists()
     with pytest.raises(CapstanError, match=r"more than the share of 0\.9 "):
-        run(max_error_rate=0.9)
+        run(slow, max_error_rate=0.9)
     assert run(max_error_rate=1).counts == OutcomeCounts(20, {"empty": 300})
 
 

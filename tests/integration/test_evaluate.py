@@ -20,6 +20,8 @@ from caption_core.metrics import buckets
 from caption_core.metrics.bootstrap import BootstrapSettings
 from caption_core.metrics.evaluation import EvaluateConfig, run_evaluate
 from caption_core.metrics.scores import MetricError, corpus_scores
+from jobs.command_line import run_command
+from jobs.train_compress import main
 from tests.metrics.corpus_builders import random_corpus, write_run, write_tokens
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -65,18 +67,27 @@ def test_the_job_on_ray_writes_the_same(corpus: list[str], tmp_path: Path) -> No
         assert (tmp_path / "here" / file).read_bytes() == (tmp_path / "ray" / file).read_bytes()
 
 
+def test_a_wrong_argument_ends_the_process_with_one_line_and_code_2() -> None:
+    assert "Missing option '--captions'" in error_line(evaluate(), 2)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ([], "Missing option '--captions'"),
         (["--captions", "absent.json", "--references", "absent.txt"], "absent.json"),
         (["--captions", "absent.json", "--references", "absent.txt", "--ray"], "absent.json"),
         (["--captions", "x", "--references", "y", "--confidence", "2"], "confidence must lie between"),
         (["--captions", "x", "--references", "y", "--missing", "perhaps"], "'perhaps' is not one of"),
     ],
 )
-def test_wrong_arguments_are_one_line_and_code_2(options: list[str], message: str) -> None:
-    assert message in error_line(evaluate(*options), 2)
+def test_wrong_arguments_are_one_line_and_code_2(
+    options: list[str], message: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["train_compress.py", "evaluate", *options])
+    assert run_command(main) == 2
+    (line,) = capfd.readouterr().err.splitlines()
+    assert line.startswith("error:")
+    assert message in line
 
 
 def test_captions_that_do_not_match_are_one_line_and_code_1(corpus: list[str], tmp_path: Path) -> None:
