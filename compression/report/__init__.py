@@ -1,0 +1,1 @@
+"""Reports over measured captioners: tables, charts and pages."""
