@@ -1,83 +1,107 @@
-"""A captioning model to LiteRT graphs: an int8 encoder, and a decoder's start and step with int8 weights.
+"""A captioning model to LiteRT graphs: an encoder, and a decoder's start and step.
 
-Quantization follows Jacob et al. 2018 (arXiv 1712.05877) as LiteRT's converter implements it: the encoder fully in
-int8 with ranges calibrated on images; the decoder's matrices in int8 with activations quantized as they come
-("dynamic range"), because a recurrent state's range is not known beforehand.
+What a calibrated format needs to see is in `calibration.py`; the formats are in `conversion.py`. A decoder's usual one
+is `dynamic`: a recurrent state's range is not known beforehand.
 """
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Iterable
-from typing import TypeAlias
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import tensorflow as tf
-import tf_keras
 from numpy.typing import NDArray
 
 from caption_core.models.captioning import CaptioningModel
 from caption_core.models.decoder import Decoder
-from compression.shared_buffers import share_equal_buffers
+from compression.calibration import step_samples
+from compression.conversion import Conversion, Graph, convert
+from compression.kept_float import NOTHING_KEPT, KeptFloat
+from compression.settings import Format
 
-_Graph: TypeAlias = tf.types.experimental.ConcreteFunction
+_IN_FLOAT: frozenset[Format] = frozenset({"float32", "float16"})
 
 
-def export_encoder(model: CaptioningModel, calibration: Iterable[NDArray[np.uint8]]) -> bytes:
-    """Quantize the encoder fully to int8.
+def export_encoder(
+    model: CaptioningModel,
+    calibration: Iterable[NDArray[np.uint8]] = (),
+    chosen: Format = "int8",
+    kept: KeptFloat = NOTHING_KEPT,
+) -> bytes:
+    """Convert the encoder.
 
     Args:
         model: the float model.
-        calibration: images uint8 [height, width, 3] that the activations' ranges are measured on; a few hundred of
-            the kind that will be captioned.
+        calibration: images uint8 [height, width, 3] that the activations' ranges are measured on where the format is
+            calibrated; a few hundred of the kind that will be captioned.
+        chosen: the format.
+        kept: layers that stay in float.
 
     Returns:
         A LiteRT graph: `pixels` uint8 [batch, height, width, 3] to `features` float32 [batch, L, channels].
+
+    Raises:
+        UsageError: the format can't keep layers in float.
     """
-    encoder = model.encoder
-    pixels = tf.TensorSpec((None, *encoder.input_shape[1:]), tf.float32, name="pixels")
-    graph = tf.function(lambda pixels: {"features": encoder(pixels, training=False)}, input_signature=[pixels])
-    with tempfile.TemporaryDirectory() as folder:
-        converter = _converter(encoder, graph.get_concrete_function(), folder)
-        converter.representative_dataset = lambda: ({"pixels": image[None].astype(np.float32)} for image in calibration)
-        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-        converter.inference_input_type = tf.uint8
-        return share_equal_buffers(converter.convert())
+    encoder, is_int8 = model.encoder, chosen == "int8"
+    pixels = tf.TensorSpec((None, *encoder.input_shape[1:]), tf.float32 if is_int8 else tf.uint8, name="pixels")
+    graph = tf.function(
+        lambda pixels: {"features": encoder(tf.cast(pixels, tf.float32), training=False)}, input_signature=[pixels]
+    )
+    samples = [{"pixels": image[None].astype(pixels.dtype.as_numpy_dtype)} for image in calibration]
+    return convert(encoder, graph.get_concrete_function(), Conversion(chosen, samples, kept, uint8_input=is_int8))
 
 
-def export_decoder(model: CaptioningModel) -> tuple[bytes, bytes]:
-    """Export the decoder's `start` and `step` with int8 matrices.
+def export_decoder(
+    model: CaptioningModel,
+    chosen: Format = "dynamic",
+    features: Sequence[NDArray[np.float32]] = (),
+    kept: KeptFloat = NOTHING_KEPT,
+    max_tokens: int = 20,
+) -> tuple[bytes, bytes]:
+    """Convert the decoder's `start` and `step`.
+
+    Args:
+        model: the float model.
+        chosen: the format.
+        features: float32 [L, channels] of images, where the format is calibrated: `start` is calibrated on them, and
+            `step` on what it meets while the float model captions them.
+        kept: layers that stay in float.
+        max_tokens: words of the longest caption of these.
 
     Returns:
         Two LiteRT graphs, whose inputs and outputs bear the names of the decoder's state and memory.
         Start: `features` [B, L, channels] to the first state, each array [B, 1, ...], and the image's memory [B, ...].
         Step: `tokens` int32 [B, K], state [B, K, ...] and memory to `logits` [B, K, V] and the state as `next_NAME`.
+
+    Raises:
+        UsageError: the format can't keep layers in float.
     """
-    return _dynamic_range(model, _start(model)), _export_step(model)
+    first = [{"features": rows[None]} for rows in features]
+    steps = step_samples(model.decoder, np.stack(features), max_tokens) if features else []
+    start = convert(model.decoder, _start(model), Conversion(chosen, first, kept))
+    return start, _export_step(model, Conversion(chosen, steps, kept))
 
 
-def _export_step(model: CaptioningModel) -> bytes:
-    """The step's graph, whose embedding and the output layer that is tied to it share one int8 table.
+def _export_step(model: CaptioningModel, conversion: Conversion) -> bytes:
+    """The step's graph, whose embedding and the output layer that is tied to it share one table.
 
-    The converter quantizes the output layer by itself. It arrives at this very table because it is given weights that
-    the table represents exactly: rounding has no ties left to break its own way.
+    Where that is int8, the converter quantizes the output layer by itself. It arrives at this very table because it is
+    given weights that the table represents exactly: rounding has no ties left to break its own way.
     """
-    embedding = model.decoder.embedding
+    decoder, embedding = model.decoder, model.decoder.embedding
+    if conversion.format in _IN_FLOAT or conversion.kept.table is not None:
+        return convert(decoder, _step(decoder), conversion)
     original = embedding.numpy()
     table, scales = quantize_rows(original)
     embedding.assign(table * scales)
     try:
-        return _dynamic_range(model, _step(model.decoder, table, scales))
+        return convert(decoder, _step(decoder, table, scales), conversion)
     finally:
         embedding.assign(original)
 
 
-def _dynamic_range(model: CaptioningModel, graph: _Graph) -> bytes:
-    with tempfile.TemporaryDirectory() as folder:
-        return share_equal_buffers(_converter(model.decoder, graph, folder).convert())
-
-
-def _start(model: CaptioningModel) -> _Graph:
+def _start(model: CaptioningModel) -> Graph:
     decoder, locations = model.decoder, model.encoder.output_shape[1]
 
     @tf.function(input_signature=[tf.TensorSpec((None, locations, decoder.config.feature_channels), name="features")])
@@ -89,17 +113,24 @@ def _start(model: CaptioningModel) -> _Graph:
     return start.get_concrete_function()
 
 
-def _step(decoder: Decoder, embedding: NDArray[np.int8], scales: NDArray[np.float32]) -> _Graph:
+def _step(decoder: Decoder, table: NDArray[np.int8] | None = None, scales: NDArray[np.float32] | None = None) -> Graph:
     shapes = {**decoder.state_shapes, **decoder.memory_shapes}
     specs = {name: tf.TensorSpec(shape, tf.float32, name=name) for name, shape in shapes.items()}
 
+    def embedded(tokens: tf.Tensor) -> tf.Tensor:
+        if table is None or scales is None:
+            return tf.gather(decoder.embedding, tokens)
+        # The converter would give a gathered table one scale; the output layer that shares it has one a word.
+        rows = tf.cast(tf.gather(tf.constant(table), tokens), tf.float32)
+        # Scales as integers, for it would round a long table of floats to int8 with one scale for all.
+        multiples, unit = as_multiples(scales)
+        return rows * (tf.cast(tf.gather(tf.constant(multiples), tokens), tf.float32) * unit)
+
     @tf.function
     def step(tokens: tf.Tensor, **arrays: tf.Tensor) -> dict[str, tf.Tensor]:
-        # The converter leaves a gathered table in float; int8 rows with a scale each are a quarter of its size.
-        words = tf.cast(tf.gather(tf.constant(embedding), tokens), tf.float32) * tf.gather(tf.constant(scales), tokens)
         state = tuple(arrays[name] for name in decoder.state_shapes)
         memory = tuple(arrays[name] for name in decoder.memory_shapes)
-        logits, state = decoder.step_from_embedding(words, state, memory)
+        logits, state = decoder.step_from_embedding(embedded(tokens), state, memory)
         following = zip(decoder.state_shapes, state, strict=True)
         return {"logits": logits, **{f"next_{name}": part for name, part in following}}
 
@@ -112,11 +143,7 @@ def quantize_rows(table: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray
     return np.round(table / scales).astype(np.int8), scales
 
 
-def _converter(owner: tf_keras.Model, graph: _Graph, folder: str) -> tf.lite.TFLiteConverter:
-    """A converter of `graph`, whose inputs and outputs keep their names as a signature."""
-    module = tf.Module()
-    module.weights = owner.weights  # a saved model must own the variables that its functions read
-    tf.saved_model.save(module, folder, signatures=graph)
-    converter = tf.lite.TFLiteConverter.from_saved_model(folder)
-    converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    return converter
+def as_multiples(scales: NDArray[np.float32]) -> tuple[NDArray[np.int32], np.float32]:
+    """Positive numbers as multiples of a common unit: int32 of their shape, and the unit."""
+    unit = np.float32(scales.max() / 2**24)  # all integers up to there are float32, too
+    return np.round(scales / unit).astype(np.int32), unit

@@ -13,6 +13,8 @@ from jobs.command_line import run_command
 from jobs.train_commands.compress import compress
 from jobs.train_commands.evaluate import evaluate
 from jobs.train_commands.record import record
+from jobs.train_commands.report import report
+from jobs.train_commands.study import study
 from jobs.train_commands.train import train
 
 
@@ -21,7 +23,7 @@ def main() -> None:
     """Train captioners, compress them and measure what that cost and gained."""
 
 
-for command in (train, compress, evaluate, record):
+for command in (train, compress, study, report, evaluate, record):
     main.add_command(command)
 
 if __name__ == "__main__":

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import secrets
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 # Both must be set before TensorFlow is first imported, by whichever test comes first.
 os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
@@ -17,7 +19,26 @@ os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
 
 from tests.bundle_builders import SyntheticSet, train_tiny, write_synthetic_set
 
+# Whether other test processes work through the same tests.
+PARALLEL = "PYTEST_XDIST_WORKER" in os.environ
+
 ROOT = Path(__file__).resolve().parents[1]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Longest first, where processes share the files: one that begins last would keep one of them alone."""
+    if PARALLEL:
+        items.sort(key=lambda item: "integration" not in item.path.parts)
+
+
+def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], Path]) -> Path:
+    """What one of the test processes makes in a folder, for all of them; the others wait for it."""
+    shared = factory.getbasetemp().parent if PARALLEL else factory.getbasetemp()
+    note = shared / f"{name}.made"
+    with FileLock(shared / f"{name}.lock"):
+        if not note.exists():
+            note.write_text(str(make(factory.mktemp(name))))
+    return Path(note.read_text())
 
 
 @pytest.fixture(scope="session")
@@ -35,14 +56,12 @@ def synthetic_set(tmp_path_factory: pytest.TempPathFactory) -> SyntheticSet:
 @pytest.fixture(scope="session")
 def tiny_bundle(synthetic_set: SyntheticSet, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A float bundle that captions the synthetic photographs."""
-    return train_tiny(synthetic_set, tmp_path_factory.mktemp("tiny"))
+    return made_once(tmp_path_factory, "tiny", lambda folder: train_tiny(synthetic_set, folder))
 
 
 @pytest.fixture(scope="session")
 def tiny_int8_bundle(synthetic_set: SyntheticSet, tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same captioner, quantized for LiteRT."""
-    from compression.quantize import QuantizeConfig, image_files, quantize_bundle
+    from tests.step_contexts import quantized
 
-    output = tmp_path_factory.mktemp("tiny-int8") / "bundle"
-    files = image_files(synthetic_set.folder / "images", None)
-    return quantize_bundle(QuantizeConfig(tiny_bundle, output, files, images=12), command="a test").folder
+    return made_once(tmp_path_factory, "tiny-int8", lambda folder: quantized(tiny_bundle, synthetic_set, folder))

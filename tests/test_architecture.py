@@ -21,9 +21,16 @@ HOMES = {
     "ai_edge_litert": ["caption_core.runtimes.litert", "compression"],
     "keras": [],  # Keras 3; the models are functional Keras 2
     "pillow_heif": ["caption_core.images"],
-    "ray": ["caption_core.engine", "caption_core.training.distributed", "caption_core.training.session", "jobs"],
+    "matplotlib": ["compression.report"],
+    "ray": [
+        "caption_core.engine",
+        "caption_core.training.distributed",
+        "caption_core.training.session",
+        "compression.distributed",
+        "jobs",
+    ],
     "tensorflow": ["caption_core.models", "caption_core.runtimes.tensorflow", "caption_core.training", "compression"],
-    "tensorflow_model_optimization": ["compression.steps"],
+    "tensorflow_model_optimization": ["compression.encoder_quantization", "compression.steps"],
     "tf_keras": ["caption_core.models", "caption_core.runtimes.tensorflow", "caption_core.training", "compression"],
     "urllib3": ["caption_core.archive.sources.web", "caption_core.archive.sources.web_connections"],
 }

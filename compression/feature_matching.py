@@ -1,0 +1,146 @@
+"""An encoder that learns to give another encoder's features."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+import tf_keras
+from numpy.typing import NDArray
+
+from caption_core.errors import UsageError
+from caption_core.training.data import TrainingData
+from caption_core.training.features import FeatureCache, cached_features
+from caption_core.training.optimization import Loss, parts_of
+from caption_core.training.selection import dev_features
+from compression.context import StepContext
+from compression.teacher import load_float
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureBatch:
+    """One worker's share of a batch of images.
+
+    Attributes:
+        activations: float32 [B, ...], the frozen encoder part's outputs.
+        wanted: float32 [B, L, channels], the teacher's features.
+        divisor: of the whole batch's loss, the same on every worker.
+        seed: int32 [2], this batch's draws, of which the loss itself has none.
+    """
+
+    activations: NDArray[np.float32]
+    wanted: NDArray[np.float32]
+    divisor: float
+    seed: tuple[int, int]
+
+    def tensors(self) -> tuple[tf.Tensor, ...]:
+        """The arguments of `FeatureLoss`."""
+        return (
+            tf.constant(self.activations, tf.float32),
+            tf.constant(self.wanted, tf.float32),
+            tf.constant(self.divisor, tf.float32),
+            tf.constant(self.seed, tf.int32),
+        )
+
+    def parts(self, count: int) -> Iterator[FeatureBatch]:
+        """Cut into at most `count` equal parts, whose losses add up to the batch's."""
+        for rows, seed in parts_of(len(self.wanted), count, self.seed):
+            yield replace(self, activations=self.activations[rows], wanted=self.wanted[rows], seed=seed)
+
+
+class FeatureLoss:
+    """Squared differences of features, relative to the squared features of the teacher over the whole batch.
+
+    Args:
+        upper: trained part of the encoder.
+        shape: of an image's features, (L, channels).
+    """
+
+    def __init__(self, upper: tf_keras.Model, shape: tuple[int, ...]) -> None:
+        self._upper = upper
+        self.variables = list(upper.trainable_variables)
+        self.signature = [
+            tf.TensorSpec((None, *upper.input_shape[1:]), tf.float32),  # activations
+            tf.TensorSpec((None, *shape), tf.float32),  # wanted
+            tf.TensorSpec((), tf.float32),  # divisor
+            tf.TensorSpec((2,), tf.int32),  # seed
+        ]
+
+    def __call__(self, activations: tf.Tensor, wanted: tf.Tensor, divisor: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+        """This worker's part of the loss, a scalar."""
+        del seed
+        # Batch norm stays in inference mode, as it is in the captioner.
+        found = tf.cast(self._upper(activations, training=False), tf.float32)
+        return tf.reduce_sum(tf.math.squared_difference(found, wanted)) / divisor
+
+
+class FeatureMatching:
+    """The features of a teacher, on the same images in the same views (see `Objective`).
+
+    The hints of Romero et al. 2015 (arXiv 1412.6550), taken at the encoder's output. The teacher is the chain's if its
+    features have the student's shape, else the step's parent as it is before training. Its images may have another
+    size, for views are cut in shares of their sides.
+
+    Args:
+        context: the step that trains.
+        upper: trained part of the encoder; a Keras model, or what is called like one.
+        data: both splits.
+        dev: activations of the dev images.
+        views: in how many ways a training image is seen.
+
+    Raises:
+        UsageError: neither gives features of the student's shape.
+    """
+
+    head: tf_keras.Model | None = None
+
+    def __init__(self, context: StepContext, upper: Any, data: TrainingData, dev: FeatureCache, *, views: int) -> None:
+        shape = tuple(upper(tf.zeros((1, *upper.input_shape[1:])), training=False).shape[1:])
+        encoder = _teacher(context, shape)
+        self.loss: Loss = FeatureLoss(upper, shape)
+        self._upper, self._dev = upper, dev
+        self._wanted = cached_features(encoder, data.train, context.cache, views=views, log=context.log)
+        self._wanted_dev = cached_features(encoder, data.dev, context.cache, views=1, log=context.log)
+        self._views: NDArray[np.int64] | int = 0
+
+    def look_at(self, views: NDArray[np.int64]) -> None:
+        """Tell the next batch's views, int64 [batch]."""
+        self._views = views
+
+    def batch(
+        self, images: NDArray[np.int64], share: slice, activations: NDArray[np.float32], stream: tuple[int, int]
+    ) -> FeatureBatch:
+        """See `Objective`."""
+        wanted = self._wanted.batch(images, self._views)
+        return FeatureBatch(activations, wanted[share], _squares(wanted), stream)
+
+    def dev_scores(self) -> dict[str, float]:
+        """See `Objective`: `feature_agreement`, 1 less the relative squared error over the dev images."""
+        error = squares = 0.0
+        begin = 0
+        for found in dev_features(self._upper, self._dev):
+            wanted = self._wanted_dev.batch(np.arange(begin, begin + len(found)))
+            error, squares, begin = error + _squares(found - wanted), squares + _squares(wanted), begin + len(found)
+        return {"feature_agreement": 1.0 - error / squares}
+
+    def epoch_figures(self) -> dict[str, float]:
+        """See `Objective`."""
+        return {}
+
+
+def _teacher(context: StepContext, shape: tuple[int, ...]) -> tf_keras.Model:
+    shapes = []
+    for bundle in (context.teacher, context.parent):
+        encoder = load_float(bundle).encoder
+        if encoder.output_shape[1:] == shape:
+            return encoder
+        shapes.append(" x ".join(map(str, encoder.output_shape[1:])))
+    wanted = " x ".join(map(str, shape))
+    raise UsageError(f"objective features: the encoder gives {wanted} features, its teachers {' and '.join(shapes)}")
+
+
+def _squares(values: NDArray[np.float32]) -> float:
+    return max(float(np.square(values).sum(dtype=np.float64)), 1e-12)

@@ -1,0 +1,75 @@
+"""Pruning by connection sensitivity (Lee et al. 2019, arXiv 1810.02340), then training."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from caption_core.bundle import Bundle
+from caption_core.runtimes.tensorflow import load_model
+from compression.context import StepContext, record_step, write_float_child
+from compression.fine_tuning import Tuner
+from compression.masks import apply_masks, global_masks, layer_sparsities, sparsity_of
+from compression.places import Place
+from compression.random_weights import restart_decoder
+from compression.settings import Snip
+from compression.trained_places import prune_at_once, split_places
+
+
+def apply(step: Snip, context: StepContext) -> Bundle:
+    """Zero the weights that the loss is least sensitive to, and train the others.
+
+    Only weights that train have gradients. Matrices of the encoder before `training.encoder_from` are pruned by
+    magnitude, before their features are computed.
+
+    Raises:
+        UsageError: no data to train on, `layers` choose none of the matrices, or none of those trains.
+    """
+    model = load_model(context.parent)
+    if step.restart:
+        restart_decoder(context, model)
+    trained, frozen = split_places(model, step)
+    prune_at_once(frozen, step.sparsity)
+    tuner = Tuner(context, model, step.training)
+    scores = sensitivities(trained, tuner.variables, tuner.gradients(step.batches))
+    apply_masks(trained, global_masks(scores, step.sparsity))
+    history = Tuner(context, model, step.training).run()  # another, for a tuner keeps the zeros it was made with
+    bundle = write_float_child(context, step, model, did=f"{step.part} to {step.sparsity:.1%} zeros by sensitivity")
+    record_step(
+        context,
+        {
+            "kind": step.kind,
+            "settings": step.model_dump(mode="json"),
+            "history": history,
+            "sparsity": sparsity_of(trained + frozen),
+            "layer_sparsities": layer_sparsities(trained + frozen),
+            "pruned_at_once": [place.name for place in frozen],
+        },
+    )
+    return bundle
+
+
+def sensitivities(
+    places: Sequence[Place], variables: Sequence[tf.Variable], gradients: Iterable[Sequence[tf.Tensor]]
+) -> dict[str, NDArray[np.float64]]:
+    """|weight * gradient| of every element, summed over batches.
+
+    Args:
+        places: the weights.
+        variables: what the gradients are of; all places' variables are among them.
+        gradients: of each batch, in the order of `variables`.
+
+    Returns:
+        By place name, of the matrix' shape.
+    """
+    numbers = {id(variable): number for number, variable in enumerate(variables)}
+    weights = {place.name: place.variable.numpy() for place in places}
+    totals = {name: np.zeros(weight.shape) for name, weight in weights.items()}
+    for batch in gradients:
+        for place in places:
+            gradient = batch[numbers[id(place.variable)]].numpy()
+            totals[place.name] += np.abs(weights[place.name] * gradient)
+    return totals

@@ -1,0 +1,63 @@
+"""End-to-end supermask pruning (Tan et al. 2019, arXiv 1908.10797; 2021, arXiv 2110.03298)."""
+
+from __future__ import annotations
+
+from caption_core.bundle import Bundle
+from caption_core.models.captioning import CaptioningModel
+from caption_core.runtimes.tensorflow import load_model
+from compression.context import StepContext, record_step, write_float_child
+from compression.fine_tuning import History, Tuner
+from compression.gates import TOLERANCE, Gates
+from compression.masks import layer_sparsities, sparsity_of
+from compression.random_weights import restart_decoder
+from compression.settings import Supermask
+from compression.trained_places import prune_at_once, split_places
+
+
+def apply(step: Supermask, context: StepContext) -> Bundle:
+    """Train weights and their gates, round the gates, and train on with the masks fixed where that is asked for.
+
+    Only weights that train have gates. Matrices of the encoder before `training.encoder_from` are pruned at once by
+    magnitude, before their features are computed.
+
+    Raises:
+        UsageError: no data to train on, `layers` choose none of the matrices, or none of those trains.
+    """
+    model = load_model(context.parent)
+    if step.restart:
+        restart_decoder(context, model)
+    trained, frozen = split_places(model, step)
+    prune_at_once(frozen, step.sparsity)
+    gates = Gates(trained, step)
+    history = Tuner(context, model, step.training, gates).run()
+    _warn_of_distance(step, context, gates)
+    tuned = _fine_tuned(step, context, model)
+    bundle = write_float_child(context, step, model, did=f"{step.part} to {step.sparsity:.1%} zeros by trained gates")
+    record_step(
+        context,
+        {
+            "kind": step.kind,
+            "settings": step.model_dump(mode="json"),
+            "history": history,
+            "fine_tuning": tuned,
+            "gates_sparsity": gates.rounded_sparsity(),
+            "sparsity": sparsity_of(trained + frozen),
+            "layer_sparsities": layer_sparsities(trained + frozen),
+            "pruned_at_once": [place.name for place in frozen],
+        },
+    )
+    return bundle
+
+
+def _fine_tuned(step: Supermask, context: StepContext, model: CaptioningModel) -> History:
+    """Train on, if at all; the tuner keeps zeros, which are the masks by now."""
+    return [] if step.fine_tuning is None else Tuner(context, model, step.fine_tuning).run()
+
+
+def _warn_of_distance(step: Supermask, context: StepContext, gates: Gates) -> None:
+    rounded = gates.rounded_sparsity()
+    if abs(rounded - step.sparsity) > TOLERANCE:
+        context.log(
+            f"supermask: the gates came to a sparsity of {rounded:.3f}, not {step.sparsity}: the rest is decided by "
+            "their order; more epochs, a higher gate_learning_rate or sparsity_weight get nearer"
+        )

@@ -1,0 +1,261 @@
+"""A study from the driver's side: check, connect, make every variant, measure it; a rerun goes on where it stopped."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from caption_core.bundle import MANIFEST, MODEL_CARD, Bundle, open_bundle, write_bundle
+from caption_core.errors import CapstanError, UsageError
+from caption_core.metrics.reference_files import ReferenceFile
+from caption_core.metrics.split_files import read_split
+from caption_core.model_card import render_model_card
+from caption_core.training.config import DataConfig
+from compression.files import write_json, write_text
+from compression.measurement import MEASUREMENT, Measurement, Speed, read_measurement
+from compression.measuring.quality import ScoredSplit
+from compression.measuring.timing import Timing
+from compression.study import Study
+from compression.variants import RECORD, StepNode, Variant, digest_of_files, nodes_of, union
+
+_IDENTITY = "study.json"
+_SAMPLE_IMAGES = 256
+_STEPS, _VARIANTS = "steps", "variants"
+
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingImages:
+    """What steps calibrate and train on.
+
+    Attributes:
+        images: folder of images; None where no step needs any.
+        train_split: file of the training images' names, or the name of a split that the captions' file has.
+        captions: captions and both splits, where a step trains; None otherwise.
+        cache: folder of encoder activations and teachers' captions.
+    """
+
+    images: Path | None
+    train_split: str | None
+    captions: DataConfig | None
+    cache: Path
+
+    def train_names(self) -> tuple[str, ...]:
+        """Names of the training images.
+
+        Raises:
+            UsageError: the split can't be read.
+        """
+        if self.captions is not None:
+            from caption_core.training.data import load_data
+
+            return load_data(self.captions).train.names
+        return read_split(Path(self.train_split)) if self.train_split else ()
+
+    def digest(self) -> str:
+        """Stands for the data in the keys of steps."""
+        splits = [Path(self.train_split)] if self.train_split and Path(self.train_split).is_file() else []
+        if self.captions is None:
+            return digest_of_files(splits, [self.images])
+        config = replace(self.captions, cache=Path())
+        return digest_of_files([*map(Path, config.captions), *splits], [config])
+
+
+@dataclass(frozen=True, slots=True)
+class StudyConfig:
+    """A run of a study.
+
+    Attributes:
+        study: what to make.
+        models: folders of the trained captioners, by the names that the study has for them.
+        output: folder of the run: `steps` that variants share, and `variants`.
+        data: what steps calibrate and train on.
+        scored: what variants are scored on; None scores nothing.
+        beam_widths: searches that are scored.
+        timing: how speed is measured; None measures none.
+        random_weights: models whose encoder's weights are random: their scores say nothing.
+        cpus_per_task: CPUs of a step's or a measurement's process.
+        command: command line, for the provenance.
+    """
+
+    study: Study
+    models: Mapping[str, Path]
+    output: Path
+    data: TrainingImages
+    scored: ScoredSplit | None = None
+    beam_widths: tuple[int, ...] = (1, 3)
+    timing: Timing | None = None
+    random_weights: tuple[str, ...] = ()
+    cpus_per_task: int = 1
+    command: str = ""
+
+    def __post_init__(self) -> None:
+        if missing := [name for name in self.study.models if name not in self.models]:
+            raise UsageError(f"study {self.study.name} needs the model {missing[0]!r}: --model {missing[0]}=BUNDLE")
+        if unknown := [name for name in self.models if name not in self.study.models]:
+            known = ", ".join(self.study.models)
+            raise UsageError(f"study {self.study.name} has no model {unknown[0]!r}; it has: {known}")
+        if self.cpus_per_task < 1:
+            raise UsageError(f"CPUs a task must be at least 1, not {self.cpus_per_task}")
+
+    def sample_files(self) -> tuple[Path, ...]:
+        """Images that speed is measured on; the sample photographs stand in where there are none."""
+        if self.scored is None:
+            return ()
+        names = ReferenceFile(self.scored.references).split_ids(self.scored.split, numeric_ids=False)
+        return tuple(self.scored.images / name for name in names[:_SAMPLE_IMAGES])
+
+    def step_folder(self, key: str) -> Path:
+        """Where a step's bundle and record are."""
+        return self.output / _STEPS / key
+
+    def variant_folder(self, variant: Variant) -> Path:
+        """Where a variant's bundle and measurement are."""
+        return self.output / _VARIANTS / variant.folder_name
+
+
+@dataclass(frozen=True, slots=True)
+class StudyOutcome:
+    """What became of the variants.
+
+    Attributes:
+        made: bundles by variant's name.
+        failed: causes by variant's name.
+    """
+
+    made: dict[str, Path]
+    failed: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is to be done.
+
+    Attributes:
+        bundles: the trained captioners by name.
+        chains: each variant's nodes, by its name.
+        nodes: all of them once, every one behind its parent.
+    """
+
+    bundles: dict[str, Bundle]
+    chains: dict[str, list[StepNode]]
+    nodes: list[StepNode]
+
+
+def plan_study(config: StudyConfig) -> Plan:
+    """Open the models and see to it that every variant can be made, before any work.
+
+    Raises:
+        UsageError: one can't; the message gives the recipe's line.
+        BundleError: a model is no bundle.
+    """
+    bundles = {name: open_bundle(folder) for name, folder in config.models.items()}
+    has_images, has_captions = config.data.images is not None, config.data.captions is not None
+    for variant in config.study.variants:
+        manifest = bundles[variant.model].manifest
+        variant.chain.check(manifest, has_images=has_images, has_captions=has_captions)
+    names = config.data.train_names() if has_images else ()
+    if has_images and not names:
+        raise UsageError("training images need a split: give --train-split")
+    digest = config.data.digest()
+    chains = {v.name: nodes_of(v, bundles[v.model], digest) for v in config.study.variants}
+    return Plan(bundles, chains, union(chains.values()))
+
+
+def run_study(config: StudyConfig, *, address: str | None, tell: Tell = print) -> StudyOutcome:
+    """Make and measure every variant; what an earlier run finished is not done again.
+
+    A variant that fails is reported and does not stop the others.
+
+    Raises:
+        UsageError: a variant can't be made, or the output folder holds another study; before any cluster work.
+        CapstanError: the cluster can't be used.
+    """
+    plan = plan_study(config)
+    _claim(config)
+    # Imported late: a wrong argument must not cost the seconds that Ray takes to import.
+    from compression.distributed import make_variants
+
+    outcome = make_variants(config, plan, address=address, tell=tell)
+    if config.timing is not None:
+        _time_variants(config, outcome, tell)
+    return outcome
+
+
+def _claim(config: StudyConfig) -> None:
+    """Bind the output folder to this study's name, and keep its variants' recipes beside their results."""
+    config.output.mkdir(parents=True, exist_ok=True)
+    path = config.output / _IDENTITY
+    if path.exists():
+        found = json.loads(path.read_text(encoding="utf-8"))
+        if found.get("study") != config.study.name:
+            raise UsageError(f"output {config.output} holds the study {found.get('study')!r}: give another folder")
+    elif any(config.output.iterdir()):
+        raise UsageError(f"output {config.output}: there is something else in it; give another folder")
+    write_json(path, {"study": config.study.name, "variants": [variant.name for variant in config.study.variants]})
+
+
+def finish_variant(config: StudyConfig, variant: Variant, last: Bundle) -> Bundle:
+    """A variant's own bundle, under a name that tells it from others; one that is there already is left as it is."""
+    folder = config.variant_folder(variant) / "bundle"
+    fields = last.manifest.model_dump(mode="json", exclude={"files", "schema_version", "metrics"})
+    if variant.chain.steps:
+        fields["name"] = _bundle_name(last.manifest.name, config.study.name, variant)
+        fields["provenance"]["command"] = config.command
+    else:
+        fields["metrics"] = last.manifest.metrics
+    if (folder / MANIFEST).exists() and open_bundle(folder).manifest.files == last.manifest.files:
+        return open_bundle(folder)
+    files: dict[str, Path | bytes] = {name: last.path(name) for name in last.manifest.files}
+    return write_bundle(folder, fields, {**files, MODEL_CARD: render_model_card(fields).encode()})
+
+
+def _bundle_name(parent: str, study: str, variant: Variant) -> str:
+    own = variant.folder_name.lower().replace("+", ".").replace("=", "-").replace("_", "-")
+    name = f"{parent}-{own}" if own.startswith(study) else f"{parent}-{study}-{own}"
+    return name[:80]
+
+
+def step_records(config: StudyConfig, nodes: Sequence[StepNode]) -> list[dict[str, Any]]:
+    """What a variant's steps wrote down of themselves."""
+    paths = [config.step_folder(node.key) / RECORD for node in nodes]
+    return [json.loads(path.read_text(encoding="utf-8")) for path in paths if path.exists()]
+
+
+def _time_variants(config: StudyConfig, outcome: StudyOutcome, tell: Tell) -> None:
+    """Measure the speed of all variants side by side, if any has none yet: ratios hold within one run only."""
+    from compression.measuring.speed import measure_speeds
+
+    paths = {name: bundle.parent / MEASUREMENT for name, bundle in outcome.made.items()}
+    found = {name: read_measurement(path) for name, path in paths.items()}
+    if config.timing is None or all(measurement.speed for measurement in found.values()):
+        return
+    tell(f"measuring the speed of {len(found)} captioners in turns")
+    speeds = measure_speeds(outcome.made, config.timing, config.sample_files(), tell)
+    for name, path in paths.items():
+        write_measurement(path, with_speed(found[name], speeds[name]))
+
+
+def with_speed(measurement: Measurement, speed: Sequence[Speed]) -> Measurement:
+    """The measurement with its speed."""
+    return measurement.model_copy(update={"speed": tuple(speed)})
+
+
+def write_measurement(path: Path, measurement: Measurement) -> None:
+    """Write a measurement, whole or not at all."""
+    write_text(path, measurement.model_dump_json(indent=1))
+
+
+def raise_if_all_failed(outcome: StudyOutcome) -> None:
+    """A study of which nothing was made is a failure.
+
+    Raises:
+        CapstanError: no variant was made; the message gives the first cause.
+    """
+    if outcome.failed and not outcome.made:
+        name, cause = next(iter(outcome.failed.items()))
+        raise CapstanError(f"no variant was made; {name}: {cause}")

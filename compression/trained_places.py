@@ -1,0 +1,32 @@
+"""What methods that go by gradients have to rank: only what trains has any."""
+
+from __future__ import annotations
+
+from caption_core.errors import UsageError
+from caption_core.models.captioning import CaptioningModel
+from compression.fine_tuning import by_training
+from compression.masks import apply_masks, global_masks, magnitudes
+from compression.places import Place, chosen_places
+from compression.settings import Snip, Supermask
+
+
+def split_places(model: CaptioningModel, step: Snip | Supermask) -> tuple[list[Place], list[Place]]:
+    """The step's matrices: those that its training changes, and those of the encoder before `encoder_from`.
+
+    Raises:
+        UsageError: `layers` choose none, or none of the chosen trains.
+    """
+    places = chosen_places(model, step.part, step.layers)
+    trained, frozen = by_training(model, places, step.training)
+    if not trained:
+        raise UsageError(
+            f"{step.kind} goes by gradients, and none of the {step.part}'s weights trains: "
+            "say training.encoder_from, or prune at once with hard"
+        )
+    return trained, frozen
+
+
+def prune_at_once(places: list[Place], sparsity: float) -> None:
+    """Prune matrices that don't train, by magnitude, to the sparsity of those that do."""
+    if places:
+        apply_masks(places, global_masks(magnitudes(places), sparsity))

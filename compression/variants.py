@@ -1,0 +1,91 @@
+"""What a study makes: variants of trained captioners, and the steps that they share."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from caption_core.bundle import Bundle
+from compression.recipe import Chain
+from compression.settings import Step
+
+RECORD = "step.json"
+"""What a step measured of itself, beside its bundle: epochs, sparsities, errors of layers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """One captioner that a study makes.
+
+    Attributes:
+        name: unique in its study; parts are joined by `+`.
+        model: name of the trained captioner that it is made from.
+        axes: its choice on each axis of the grid.
+        chain: what is done to it; no steps for the captioner as it is.
+        seed: decides all that its steps draw.
+    """
+
+    name: str
+    model: str
+    axes: dict[str, str]
+    chain: Chain
+    seed: int
+
+    @property
+    def folder_name(self) -> str:
+        """The name as a folder's."""
+        return "".join(c if c.isalnum() or c in "+-_.=" else "_" for c in self.name)
+
+
+@dataclass(frozen=True, slots=True)
+class StepNode:
+    """A step after all steps before it: what several variants may share.
+
+    Attributes:
+        key: digest of the model, the steps so far, seed and data: an equal key is an equal bundle.
+        parent: key of the node before, or None where the model itself is the parent.
+        step: what is done.
+        model: name of the trained captioner.
+        seed: the variant's.
+    """
+
+    key: str
+    parent: str | None
+    step: Step
+    model: str
+    seed: int
+
+
+def nodes_of(variant: Variant, model: Bundle, data_digest: str) -> list[StepNode]:
+    """A variant's steps in order, as nodes."""
+    nodes: list[StepNode] = []
+    for step in variant.chain.steps:
+        parent = nodes[-1].key if nodes else None
+        key = _digest([parent or model.digest, step.kind, step.model_dump(mode="json"), variant.seed, data_digest])
+        nodes.append(StepNode(key, parent, step, variant.model, variant.seed))
+    return nodes
+
+
+def union(chains: Iterable[list[StepNode]]) -> list[StepNode]:
+    """All nodes once, every one behind its parent."""
+    nodes: dict[str, StepNode] = {}
+    for chain in chains:
+        for node in chain:
+            nodes.setdefault(node.key, node)
+    return list(nodes.values())
+
+
+def _digest(parts: list[Any]) -> str:
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def digest_of_files(paths: Iterable[Path], others: Iterable[Any]) -> str:
+    """What stands for data in a node's key: small files' contents, and other values."""
+    digest = hashlib.sha256(json.dumps(list(map(str, others))).encode())
+    for path in paths:
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]

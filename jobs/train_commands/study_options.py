@@ -1,0 +1,114 @@
+"""Options that `compress` and `study` share: data, scoring, timing and the cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from caption_core.errors import UsageError
+from caption_core.training.config import DataConfig
+from compression.measuring.quality import ScoredSplit
+from compression.measuring.timing import Timing
+from compression.study import Study
+from compression.study_run import StudyConfig, StudyOutcome, TrainingImages, raise_if_all_failed, run_study
+from jobs.train_commands.arguments import ANY, FOLDER, recorded_command_line
+
+_OPTIONS = (
+    click.option("--output", type=ANY, required=True, help="Folder of the run; the same command goes on in it."),
+    click.option("--images", type=FOLDER, help="Folder of the images that steps calibrate and train on."),
+    click.option("--captions", multiple=True, help="Captions that steps train on, in any form that `train` takes."),
+    click.option("--train-split", help="File of the training images' names, or a split that the captions name."),
+    click.option("--dev-split", help="Images that a training's epochs are chosen by; likewise."),
+    click.option("--cache", type=ANY, help="Folder of cached encoder features [default: OUTPUT/cache]."),
+    click.option("--views", default=2, show_default=True, help="Views of a training image."),
+    click.option("--max-tokens", default=20, show_default=True, help="Longest caption in words; longer ones are cut."),
+    click.option("--limit-images", type=int, help="Train and select on the first images of each split only."),
+    click.option("--score-split", help="Score every variant on these: a file of names, or a split of the references."),
+    click.option("--score-references", help="Their references [default: the first --captions]."),
+    click.option("--score-images", type=FOLDER, help="Their folder [default: --images]."),
+    click.option("--beam-width", "beam_widths", multiple=True, type=int, default=(1, 3), show_default=True),
+    click.option("--time/--no-time", "times", default=True, show_default=True, help="Measure speed, on this machine."),
+    click.option("--threads", multiple=True, type=int, default=(1, 2), show_default=True, help="Threads to time with."),
+    click.option("--cpus-per-task", default=1, show_default=True, help="CPUs of a step's process."),
+    click.option("--address", help="Ray cluster to connect to [default: start a local one]."),
+)
+
+
+def study_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options to a command."""
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
+
+def run_and_tell(study: Study, models: Mapping[str, Path], random_weights: tuple[str, ...], o: dict[str, Any]) -> int:
+    """Run a study with a command's options; returns the exit code, 1 if a variant failed."""
+    config = StudyConfig(
+        study=study,
+        models=models,
+        output=o["output"],
+        data=_data(o),
+        scored=_scored(o),
+        beam_widths=tuple(o["beam_widths"]),
+        timing=_timing(o),
+        random_weights=random_weights,
+        cpus_per_task=o["cpus_per_task"],
+        command=recorded_command_line(),
+    )
+    outcome = run_study(config, address=o["address"], tell=click.echo)
+    _tell(outcome)
+    raise_if_all_failed(outcome)
+    return 1 if outcome.failed else 0
+
+
+def _tell(outcome: StudyOutcome) -> None:
+    for name, cause in outcome.failed.items():
+        click.echo(f"error: {name}: {cause}", err=True)
+    for name, folder in outcome.made.items():
+        click.echo(f"{name}: {folder}")
+
+
+def _data(o: dict[str, Any]) -> TrainingImages:
+    cache = o["cache"] or o["output"] / "cache"
+    if o["captions"]:
+        if missing := [name for name in ("images", "train_split", "dev_split") if not o[name]]:
+            raise UsageError(f"--captions is for training, which needs --{missing[0].replace('_', '-')}, too")
+        return TrainingImages(o["images"], _resolved(o["train_split"]), _captions(o, cache), cache)
+    if bool(o["images"]) != bool(o["train_split"]):
+        raise UsageError("--images and --train-split go together")
+    return TrainingImages(o["images"], _resolved(o["train_split"]), None, cache)
+
+
+def _captions(o: dict[str, Any], cache: Path) -> DataConfig:
+    return DataConfig(
+        images=o["images"],
+        captions=tuple(map(_resolved, o["captions"])),
+        train_split=_resolved(o["train_split"]),
+        dev_split=_resolved(o["dev_split"]),
+        cache=cache,
+        max_tokens=o["max_tokens"],
+        views=o["views"],
+        limit_images=o["limit_images"],
+    )
+
+
+def _resolved(split: str) -> str:
+    """A file's full path; a URI or a split's name stays what it is."""
+    return str(Path(split).resolve()) if split and Path(split).exists() else split
+
+
+def _scored(o: dict[str, Any]) -> ScoredSplit | None:
+    if o["score_split"] is None:
+        return None
+    images = o["score_images"] or o["images"]
+    references = o["score_references"] or next(iter(o["captions"]), None)
+    if images is None or references is None:
+        raise UsageError("--score-split needs --score-images (or --images) and --score-references (or --captions)")
+    return ScoredSplit(Path(o["score_split"]).stem, images, _resolved(references), _resolved(o["score_split"]))
+
+
+def _timing(o: dict[str, Any]) -> Timing | None:
+    return Timing(threads=tuple(o["threads"]), beam_widths=tuple(o["beam_widths"])) if o["times"] else None

@@ -1,0 +1,218 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tf_keras
+from ai_edge_litert.interpreter import Interpreter
+from numpy.typing import NDArray
+
+from caption_core.errors import BundleError, UsageError
+from caption_core.models.architectures import EncoderConfig
+from caption_core.models.encoders import build_encoder
+from compression import encoder_quantization
+from compression.encoder_quantization import (
+    calibrate,
+    copy_weights,
+    export_quantized,
+    quantized_copy,
+    ranges_of,
+    scheme_of,
+    settle,
+)
+from tests.compression.builders import small_encoder, small_images
+
+_CLUSTERS = 8
+
+
+def _relative(found: NDArray[Any], wanted: NDArray[Any]) -> float:
+    return float(np.linalg.norm(found - wanted) / np.linalg.norm(wanted))
+
+
+def _calibrated(encoder: tf_keras.Model) -> tf_keras.Model:
+    quantized = quantized_copy(encoder)
+    calibrate(quantized, encoder, [small_images()])
+    return quantized
+
+
+def _int8_kernel(graph: bytes, shape: tuple[int, ...]) -> NDArray[np.int8]:
+    """The graph's only weights of a shape [out, height, width, in]."""
+    interpreter = Interpreter(model_content=graph)
+    (tensor,) = [
+        detail
+        for detail in interpreter.get_tensor_details()
+        if tuple(detail["shape"]) == shape and len(detail["quantization_parameters"]["scales"]) == shape[0]
+    ]
+    kernel: NDArray[np.int8] = interpreter.tensor(tensor["index"])()
+    return kernel
+
+
+def _disturb(quantized: tf_keras.Model, name: str) -> None:
+    """Let everything of a layer move as in training on the features' squares."""
+    variables = quantized.get_layer(name).trainable_variables
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_mean(quantized(small_images().astype(np.float32), training=True) ** 2)
+    for variable, gradient in zip(variables, tape.gradient(loss, variables), strict=True):
+        if gradient is not None:
+            variable.assign_sub(0.003 * tf.sign(gradient))
+    settle(quantized)
+
+
+def _prune(kernel: NDArray[np.float32]) -> NDArray[np.float32]:
+    return np.where(np.abs(kernel) < np.median(np.abs(kernel)), np.float32(0), kernel)
+
+
+def _cluster(kernel: NDArray[np.float32]) -> NDArray[np.float32]:
+    centres: NDArray[np.float32] = np.quantile(kernel, (np.arange(_CLUSTERS) + 0.5) / _CLUSTERS).astype(np.float32)
+    nearest = np.abs(kernel[..., None] - centres).argmin(axis=-1)
+    clustered: NDArray[np.float32] = centres[nearest]
+    return clustered
+
+
+def _prune_and_cluster(kernel: NDArray[np.float32]) -> NDArray[np.float32]:
+    return np.where(_prune(kernel) == 0, np.float32(0), _cluster(kernel))
+
+
+def _with(change: Callable[[NDArray[np.float32]], NDArray[np.float32]], layer: str = "expanded_conv_project") -> Any:
+    encoder = small_encoder()
+    kernel = encoder.get_layer(layer).kernel
+    kernel.assign(change(kernel.numpy()))
+    return encoder
+
+
+def test_the_graph_gives_what_the_rounding_model_gives() -> None:
+    encoder, images = small_encoder(), small_images()
+    quantized = _calibrated(encoder)
+    interpreter = Interpreter(model_content=export_quantized(quantized))
+    features = interpreter.get_signature_runner()(pixels=images)["features"]
+    in_float = encoder.predict_on_batch(images.astype(np.float32))
+    rounding = quantized.predict_on_batch(images.astype(np.float32))
+
+    assert features.shape == in_float.shape
+    assert _relative(rounding, in_float) < 0.2
+    assert _relative(features, rounding) < 0.5 * _relative(rounding, in_float)
+
+
+def test_the_graph_takes_uint8_in_any_number_and_is_int8_throughout() -> None:
+    interpreter = Interpreter(model_content=export_quantized(_calibrated(small_encoder())))
+    runner = interpreter.get_signature_runner()
+    assert runner.get_input_details()["pixels"]["dtype"] == np.uint8
+    assert runner(pixels=small_images()[:3])["features"].shape == (3, 64, 8)
+
+    floats = [detail["name"] for detail in interpreter.get_tensor_details() if detail["dtype"] == np.float32]
+    assert len(floats) == 1  # the features
+    assert not [detail for detail in interpreter._get_ops_details() if detail["op_name"].startswith("Flex")]
+
+
+def test_a_copy_computes_what_the_encoder_does_but_for_rounding_and_shares_no_weights() -> None:
+    encoder = small_encoder()
+    quantized = _calibrated(encoder)
+    before = encoder.get_weights()
+    assert len(quantized.trainable_variables) == len(encoder.trainable_variables)
+    _disturb(quantized, "block_1_expand")
+    assert all((old == new).all() for old, new in zip(before, encoder.get_weights(), strict=True))
+
+    copy_weights(quantized, encoder)
+    changed = [old.shape for old, new in zip(before, encoder.get_weights(), strict=True) if (old != new).any()]
+    assert changed == [encoder.get_layer("block_1_expand").kernel.shape]
+
+
+def test_batch_norm_keeps_its_statistics_in_training() -> None:
+    encoder = small_encoder()
+    quantized = _calibrated(encoder)
+    quantized(small_images().astype(np.float32), training=True)
+    copy_weights(quantized, encoder)
+    layer, untouched = "bn_Conv1", small_encoder()
+    assert (encoder.get_layer(layer).moving_mean.numpy() == untouched.get_layer(layer).moving_mean.numpy()).all()
+
+
+def test_depthwise_kernels_have_a_range_a_channel() -> None:
+    encoder = small_encoder()
+    kernel = encoder.get_layer("block_1_depthwise").depthwise_kernel.numpy()
+    ranges = ranges_of(_calibrated(encoder))
+    highs = ranges["encoder_quantization/block_1_depthwise/depthwise_kernel_max"]
+    np.testing.assert_allclose(highs, np.abs(kernel).max(axis=(0, 1, 3)), rtol=1e-6)
+
+
+def test_ranges_of_activations_are_those_of_the_calibration_images() -> None:
+    encoder, images = small_encoder(), small_images()
+    quantized = quantized_copy(encoder)
+    calibrate(quantized, encoder, [images[:2], images[2:]])
+    seen = tf_keras.Model(encoder.input, encoder.get_layer("block_2_add").output)
+    values = seen.predict_on_batch(images.astype(np.float32))
+    ranges = ranges_of(quantized)
+    assert ranges["encoder_quantization/block_2_add/output_min"] == pytest.approx(values.min(), rel=1e-4)
+    assert ranges["encoder_quantization/block_2_add/output_max"] == pytest.approx(values.max(), rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("change", "scheme"),
+    [(np.copy, "QAT"), (_prune, "PQAT"), (_cluster, "CQAT"), (_prune_and_cluster, "PCQAT")],
+)
+def test_what_is_preserved_follows_from_the_weights(
+    change: Callable[[NDArray[np.float32]], NDArray[np.float32]], scheme: str
+) -> None:
+    encoder = _with(change)
+    assert scheme_of(encoder.get_layer("expanded_conv_project")) == scheme
+    assert scheme_of(encoder.get_layer("block_1_expand")) == "QAT"
+
+
+@pytest.mark.parametrize("change", [_prune, _prune_and_cluster])
+def test_zeros_stay_zeros(change: Callable[[NDArray[np.float32]], NDArray[np.float32]]) -> None:
+    encoder = _with(change)
+    kernel = encoder.get_layer("expanded_conv_project").kernel.numpy()
+    quantized = _calibrated(encoder)
+    _disturb(quantized, "expanded_conv_project")
+    copy_weights(quantized, encoder)
+    trained = encoder.get_layer("expanded_conv_project").kernel.numpy()
+    assert (trained != kernel).any()
+    assert (trained[kernel == 0] == 0).all()
+
+    integers = _int8_kernel(export_quantized(quantized), kernel.transpose(3, 0, 1, 2).shape)
+    assert (integers[kernel.transpose(3, 0, 1, 2) == 0] == 0).all()
+    assert (integers == 0).mean() < 0.7
+
+
+@pytest.mark.parametrize("change", [_cluster, _prune_and_cluster])
+def test_clusters_stay_clusters(change: Callable[[NDArray[np.float32]], NDArray[np.float32]]) -> None:
+    encoder = _with(change)
+    kernel = encoder.get_layer("expanded_conv_project").kernel.numpy()
+    quantized = _calibrated(encoder)
+    _disturb(quantized, "expanded_conv_project")
+    copy_weights(quantized, encoder)
+    assert (encoder.get_layer("expanded_conv_project").kernel.numpy() != kernel).any()
+
+    integers = _int8_kernel(export_quantized(quantized), kernel.transpose(3, 0, 1, 2).shape)
+    most = len(np.unique(kernel))
+    assert all(len(np.unique(channel)) <= most for channel in integers)
+
+
+def test_an_encoder_whose_layers_can_not_round_is_refused() -> None:
+    pixels = tf_keras.Input((8, 8, 3))
+    rows = tf_keras.layers.Conv2D(4, 3)(pixels)
+    encoder = tf_keras.Model(pixels, tf_keras.layers.Multiply()([rows, rows]), name="efficientnet_b0")
+    with pytest.raises(UsageError, match=r"efficientnet_b0's layers \(Multiply\).*mobilenet_v2"):
+        quantized_copy(encoder)
+
+
+def test_ranges_of_another_encoder_are_refused() -> None:
+    ranges = ranges_of(quantized_copy(small_encoder()))
+    ranges.pop("encoder_quantization/Conv1/kernel_min")
+    with pytest.raises(BundleError, match="Conv1/kernel_min"):
+        encoder_quantization._assign_ranges(quantized_copy(small_encoder()), ranges)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["resnet50", "vgg16"])
+def test_other_encoders_that_round(name: str) -> None:
+    tf_keras.utils.set_random_seed(1)
+    encoder = build_encoder(EncoderConfig(name, image_size=(32, 32)))
+    quantized = _calibrated(encoder)
+    interpreter = Interpreter(model_content=export_quantized(quantized))
+    features = interpreter.get_signature_runner()(pixels=small_images())["features"]
+    assert _relative(features, quantized.predict_on_batch(small_images().astype(np.float32))) < 0.1
+    floats = [detail["name"] for detail in interpreter.get_tensor_details() if detail["dtype"] == np.float32]
+    assert len(floats) == 1

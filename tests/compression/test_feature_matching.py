@@ -1,0 +1,142 @@
+"""An encoder against a teacher's features."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tf_keras
+from numpy.typing import NDArray
+
+from caption_core.bundle import Bundle, open_bundle, write_bundle
+from caption_core.errors import UsageError
+from caption_core.models.encoders import split_encoder
+from caption_core.runtimes.tensorflow import load_model
+from caption_core.training.features import FeatureCache, cached_features
+from compression.context import StepContext
+from compression.feature_matching import FeatureMatching
+from compression.fine_tuning import Tuner, load_training_data
+from compression.settings import Training
+from tests.compression.builders import loaded, with_weights
+from tests.compression.conftest import MakeContext
+
+BLOCK = "Conv_1"
+TRAINING = Training(epochs=4, learning_rate=3e-3, warmup_steps=0, objective="features", encoder_from=BLOCK)
+IMAGES = np.array([3, 0, 7, 1])
+
+pytestmark = pytest.mark.usefixtures("teachers_loaded_once")
+
+
+@pytest.fixture(scope="module")
+def disturbed(tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle whose encoder ends in another convolution than its parent's."""
+    generator = np.random.default_rng(0)
+
+    def change(name: str, array: NDArray[np.float32]) -> NDArray[np.float32]:
+        if name == "encoder/Conv_1/kernel":
+            return array + generator.normal(scale=0.02, size=array.shape).astype(np.float32)
+        return array
+
+    return with_weights(tiny_bundle, tmp_path_factory.mktemp("disturbed") / "bundle", change)
+
+
+@pytest.fixture(scope="module")
+def of_64_pixels(tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """The same encoder for smaller images, and so for smaller grids."""
+    fields = open_bundle(tiny_bundle).manifest.model_dump(mode="json", exclude={"files", "schema_version"})
+    fields["preprocessing"] |= {"height": 64, "width": 64}
+    files: dict[str, Path | bytes] = {name: tiny_bundle / name for name in open_bundle(tiny_bundle).manifest.files}
+    return write_bundle(tmp_path_factory.mktemp("small") / "bundle", fields, files)
+
+
+class Substitute:
+    """What is called like a Keras model and isn't one."""
+
+    def __init__(self, model: tf_keras.Model) -> None:
+        self._model = model
+        self.trainable_variables, self.input_shape = model.trainable_variables, model.input_shape
+
+    def __call__(self, x: tf.Tensor, training: bool) -> tf.Tensor:
+        return self._model(x, training=training)
+
+    def predict_on_batch(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
+        found: NDArray[np.float32] = self._model.predict_on_batch(x)
+        return found
+
+
+def features(context: StepContext, encoder: tf_keras.Model) -> FeatureCache:
+    data = load_training_data(context, TRAINING)
+    return cached_features(encoder, data.train, context.cache, views=2, log=context.log)
+
+
+def matching(context: StepContext, *, wrapped: bool = False) -> FeatureMatching:
+    data = load_training_data(context, TRAINING)
+    lower, upper = split_encoder(loaded(context.parent).encoder, BLOCK)
+    trained = Substitute(upper) if wrapped else upper
+    return FeatureMatching(context, trained, data, features(context, lower), views=2)
+
+
+def loss(objective: FeatureMatching, context: StepContext, view: int = 0) -> float:
+    lower, _ = split_encoder(loaded(context.parent).encoder, BLOCK)
+    views = np.full(len(IMAGES), view)
+    objective.look_at(views)
+    batch = objective.batch(IMAGES, slice(None), features(context, lower).batch(IMAGES, views), (1, 0))
+    parts = sum(float(objective.loss(*part.tensors())) for part in batch.parts(2))
+    whole = float(tf.function(objective.loss, input_signature=objective.loss.signature)(*batch.tensors()))
+    assert parts == pytest.approx(whole, rel=1e-3)
+    return whole
+
+
+def test_an_encoder_agrees_with_itself(make_context: MakeContext) -> None:
+    context = make_context()
+    objective = matching(context)
+    for view in (0, 1):
+        assert loss(objective, context, view) < 1e-4  # what float16 caches leave
+    assert objective.dev_scores()["feature_agreement"] > 0.9999
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_the_loss_is_the_relative_error(make_context: MakeContext, disturbed: Path, wrapped: bool) -> None:
+    context = make_context(parent=disturbed)
+    found, wanted = (
+        features(context, loaded(bundle).encoder).views[0].astype(np.float64)
+        for bundle in (context.parent, context.teacher)
+    )
+    squares, wanted_squares = (values**2 for values in (found - wanted, wanted))
+    objective = matching(context, wrapped=wrapped)
+    expected = squares[IMAGES].sum() / wanted_squares[IMAGES].sum()
+    assert expected > 0.01
+    assert loss(objective, context) == pytest.approx(expected, rel=1e-2)
+    agreement = 1 - squares.sum() / wanted_squares.sum()
+    assert objective.dev_scores()["feature_agreement"] == pytest.approx(agreement, abs=1e-3)
+
+
+def test_training_leads_back_to_the_teachers_features(make_context: MakeContext, disturbed: Path) -> None:
+    context = make_context(parent=disturbed)
+    model = load_model(context.parent)
+    before = matching(context).dev_scores()["feature_agreement"]
+    history = Tuner(context, model, TRAINING).run()
+    assert max(entry["dev_feature_agreement"] for entry in history) > before + 0.2 * (1 - before)
+    for weight, kept in zip(model.decoder.weights, loaded(context.parent).decoder.weights, strict=True):
+        np.testing.assert_array_equal(weight, kept)
+
+
+def test_where_the_chains_teacher_does_not_fit_the_parent_teaches(
+    make_context: MakeContext, disturbed: Path, of_64_pixels: Bundle
+) -> None:
+    context = replace(make_context(parent=disturbed), teacher=of_64_pixels)
+    assert matching(context).dev_scores()["feature_agreement"] > 0.9999
+
+
+def test_without_a_teacher_of_the_features_shape_nothing_begins(
+    make_context: MakeContext, of_64_pixels: Bundle
+) -> None:
+    context = make_context()
+    _, upper = split_encoder(loaded(context.parent).encoder, BLOCK)
+    data = load_training_data(context, TRAINING)
+    small = replace(context, parent=of_64_pixels, teacher=of_64_pixels)
+    with pytest.raises(UsageError, match="gives 49 x 1280 features, its teachers 4 x 1280 and 4 x 1280"):
+        FeatureMatching(small, upper, data, FeatureCache(np.zeros((1, 12, 7, 7, 320), np.float16)), views=1)

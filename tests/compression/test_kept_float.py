@@ -1,0 +1,64 @@
+import numpy as np
+import pytest
+from tensorflow.lite.python import schema_py_generated as schema
+from tensorflow.lite.tools import flatbuffer_utils
+
+from caption_core.errors import UsageError
+from caption_core.models.captioning import CaptioningModel, DecoderFunctions
+from compression.export import export_decoder
+from compression.kept_float import kept_float
+from compression.settings import Format
+from tests.compression.test_decoder_quantization import decoder_of_real_proportions
+from tests.compression.test_export import Export, captioner_of, exported, random_features, relative_error, steps_of
+
+__all__ = ["exported"]  # a fixture
+
+
+def float_matrices(graph: bytes) -> set[tuple[int, ...]]:
+    """Shapes [out, in] of the float matrices of a graph's products that are large enough to be quantized."""
+    model = flatbuffer_utils.convert_bytearray_to_object(bytearray(graph))
+    tensors = model.subgraphs[0].tensors
+    weights = [
+        tensors[operator.inputs[1]]
+        for operator in model.subgraphs[0].operators
+        if model.operatorCodes[operator.opcodeIndex].builtinCode == schema.BuiltinOperator.FULLY_CONNECTED
+    ]
+    return {
+        tuple(map(int, tensor.shape))
+        for tensor in weights
+        if tensor.type == schema.TensorType.FLOAT32 and np.prod(tensor.shape) >= 1024
+    }
+
+
+def captioner() -> CaptioningModel:
+    return captioner_of(decoder_of_real_proportions("lstm"))
+
+
+@pytest.mark.parametrize("chosen", ["dynamic", "int8"])
+def test_named_layers_stay_in_float(chosen: Format) -> None:
+    model = captioner()
+    kept = kept_float(model, ["gates_from_h", "decoder/embedding"])["decoder"]
+    features = list(random_features(2))
+    _, step = export_decoder(model, chosen, features, kept, max_tokens=3)
+    assert float_matrices(step) == {(256, 64), (60, 32)}  # gates_from_h and the tied output layer
+    _, without = export_decoder(model, chosen, features, max_tokens=3)
+    assert float_matrices(without) == set()
+
+
+def test_with_all_layers_kept_nothing_is_rounded(exported: Export) -> None:
+    model = captioner()
+    features, tokens = random_features(2), np.array([[[1, 7, 9]], [[1, 5, 20]]], np.int32)
+    runtime = exported(model.decoder, "dynamic", kept=kept_float(model, ["decoder/"])["decoder"])
+    expected = steps_of(DecoderFunctions(model.decoder), features, tokens)
+    assert relative_error(steps_of(runtime, features, tokens), expected) < 1e-5
+
+
+def test_a_name_that_fits_no_layer_is_refused() -> None:
+    with pytest.raises(UsageError, match="'gates_form_h'"):
+        kept_float(captioner(), ["gates_form_h"])
+
+
+def test_int16x8_can_keep_none() -> None:
+    model = captioner()
+    with pytest.raises(UsageError, match="int16x8"):
+        export_decoder(model, "int16x8", list(random_features(2)), kept_float(model, ["query"])["decoder"])

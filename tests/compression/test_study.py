@@ -1,0 +1,91 @@
+from pathlib import Path
+
+import pytest
+
+from caption_core.bundle import open_bundle
+from caption_core.errors import UsageError
+from compression.study import Study, read_study
+from compression.variants import nodes_of, union
+
+GRID = """name: pairs
+models: [one, two]
+axes:
+  encoder:
+    as is: []
+    int8: [{quantize: {encoder: int8}}]
+  decoder:
+    as is: []
+    sparse: [{hard: {part: decoder, sparsity: 0.5}}]
+    small: [{hard: {part: decoder, sparsity: 0.5}}, {quantize: {decoder: dynamic}}]
+variants:
+  best: [{quantize: {encoder: float16, decoder: float16}}]
+finish: [{store: {codec: zstd}}]
+"""
+
+
+def study(folder: Path, text: str) -> Study:
+    path = folder / "s.yaml"
+    path.write_text(text, encoding="utf-8")
+    return read_study(str(path))
+
+
+def test_a_grid_has_every_cell_of_every_model_and_the_models_themselves(tmp_path: Path) -> None:
+    found = study(tmp_path, GRID)
+    names = [variant.name for variant in found.variants]
+    assert names[:2] == ["one as is", "two as is"]
+    assert len(names) == len(set(names)) == 2 + 2 * (2 * 3 + 1)
+    assert "two+encoder=int8+decoder=small" in names
+    assert "one+best" in names
+
+
+def test_a_cell_is_its_choices_steps_in_order_with_one_conversion(tmp_path: Path) -> None:
+    variants = {variant.name: variant for variant in study(tmp_path, GRID).variants}
+    chain = variants["one+encoder=int8+decoder=small"].chain
+    assert [step.kind for step in chain.steps] == ["hard", "quantize", "store"]
+    assert variants["one+encoder=int8+decoder=small"].axes == {"encoder": "int8", "decoder": "small"}
+
+
+def test_seeds_multiply_the_variants(tmp_path: Path) -> None:
+    found = study(tmp_path, "name: s\nseeds: [1, 2]\nvariants:\n  a: [{hard: {part: decoder, sparsity: 0.5}}]\n")
+    assert [variant.name for variant in found.variants] == ["model as is", "a+seed=1", "a+seed=2"]
+    assert [variant.seed for variant in found.variants[1:]] == [1, 2]
+
+
+def test_variants_share_the_steps_that_they_have_in_common(tmp_path: Path, tiny_bundle: Path) -> None:
+    text = """name: s
+variants:
+  a: [{hard: {part: decoder, sparsity: 0.5}}, {quantize: {decoder: dynamic}}]
+  b: [{hard: {part: decoder, sparsity: 0.5}}, {quantize: {decoder: float16}}]
+"""
+    model = open_bundle(tiny_bundle)
+    chains = [nodes_of(variant, model, "data") for variant in study(tmp_path, text).variants]
+    nodes = union(chains)
+    assert [node.step.kind for node in nodes] == ["hard", "quantize", "quantize"]
+    assert nodes[1].parent == nodes[2].parent == nodes[0].key
+
+
+def test_other_data_another_seed_or_another_model_are_other_steps(tmp_path: Path, tiny_bundle: Path) -> None:
+    text = "name: s\nseeds: [1, 2]\nvariants:\n  a: [{hard: {part: decoder, sparsity: 0.5}}]\n"
+    model = open_bundle(tiny_bundle)
+    _, first, second = study(tmp_path, text).variants
+    keys = {nodes_of(variant, model, data)[0].key for variant in (first, second) for data in ("x", "y")}
+    assert len(keys) == 4
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("name: s\n", "line 1: a study needs axes or variants"),
+        ("name: s\naxes: {}\n", "line 2: axes is a mapping"),
+        ("name: s\nmodels: [a, a]\nvariants: {v: []}\n", "line 2: a model is named twice"),
+        ("name: s\nseeds: [1, x]\nvariants: {v: []}\n", "line 2: a seed is a whole number"),
+        (
+            "name: s\nvariants:\n  v:\n    - store\n    - hard: {part: decoder, sparsity: 0.5}\n",
+            "line 5: hard after store",
+        ),
+        ("name: s\naxes:\n  a:\n    x: [{hard: {}}]\n", r"line 4: hard\.part: Field required"),
+    ],
+)
+def test_a_mistake_is_named_with_its_line(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(UsageError, match=rf"s\.yaml, {message}"):
+        study(tmp_path, text)

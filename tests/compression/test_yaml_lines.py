@@ -1,0 +1,61 @@
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from caption_core.errors import UsageError
+from compression.yaml_lines import YamlDocument
+
+TEXT = """name: x
+steps:
+  - hard: {part: decoder}
+  - cluster:
+      part: decoder
+      clusters: 16
+"""
+
+
+@pytest.mark.parametrize(
+    ("place", "line"),
+    [
+        ((), 1),
+        (("steps",), 2),
+        (("steps", 0), 3),
+        (("steps", 0, "hard", "sparsity"), 3),
+        (("steps", 1, "cluster", "clusters"), 6),
+        (("steps", 7), 2),
+        (("nothing", "here"), 1),
+    ],
+)
+def test_a_mistake_is_named_with_the_line_nearest_to_it(place: tuple[str | int, ...], line: int) -> None:
+    assert str(YamlDocument(TEXT, "r.yaml").error(place, "wrong")) == f"r.yaml, line {line}: wrong"
+
+
+def test_a_key_that_is_there_twice_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"r\.yaml, line 3: 'a' is there twice"):
+        YamlDocument("b:\n  a: 1\n  a: 2\n", "r.yaml")
+
+
+@pytest.mark.parametrize("text", ["a: [1", "a: b: c", "\tx: 1", "!!python/object/apply:os.system [ls]"])
+def test_what_is_not_plain_yaml_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match=r"r\.yaml"):
+        YamlDocument(text, "r.yaml")
+
+
+@settings(deadline=None)
+@given(st.text(max_size=60))
+def test_any_text_is_a_document_or_a_usage_error(text: str) -> None:
+    try:
+        document = YamlDocument(text, "r.yaml")
+    except UsageError:
+        return
+    assert "line" in str(document.error(("a", 0), "wrong"))
+
+
+def test_a_file_that_is_missing_or_binary_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="No such file"):
+        YamlDocument.read(tmp_path / "none.yaml")
+    (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(UsageError, match="not UTF-8"):
+        YamlDocument.read(tmp_path / "binary.yaml")

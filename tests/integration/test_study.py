@@ -1,0 +1,124 @@
+"""A study on a real local Ray: the tiny captioner, a small grid, real data."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from caption_core.bundle import open_bundle
+from caption_core.captioner import load_captioner
+from compression.measurement import MEASUREMENT, Measurement, read_measurement
+from tests.bundle_builders import SyntheticSet
+
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).resolve().parents[2]
+STUDY = """name: tiny
+axes:
+  encoder:
+    as is: [{quantize: {encoder: float32}}]
+    int8: [{quantize: {encoder: int8, calibration_images: 4}}]
+  decoder:
+    sparse: [{hard: {part: decoder, sparsity: 0.5, training: {epochs: 1}}}]
+variants:
+  impossible: [{hard: {part: decoder, sparsity: 0.5, layers: [no such layer]}}]
+finish: [{store: {codec: zstd}}]
+"""
+
+
+def run_job(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(ROOT / "jobs" / "train_compress.py"), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=500, check=False)
+
+
+def data_options(data: SyntheticSet) -> list[str | Path]:
+    split = data.folder / "train.txt"
+    return [
+        *("--images", data.folder / "images", "--captions", data.folder / "captions.token.txt"),
+        *("--train-split", split, "--dev-split", split, "--score-split", split, "--max-tokens", "8", "--views", "1"),
+    ]
+
+
+@pytest.fixture(scope="module")
+def finished(
+    synthetic_set: SyntheticSet, tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, subprocess.CompletedProcess[str]]:
+    folder = tmp_path_factory.mktemp("study")
+    (folder / "study.yaml").write_text(STUDY, encoding="utf-8")
+    options = [folder / "study.yaml", "--model", tiny_bundle, "--output", folder / "out", *data_options(synthetic_set)]
+    return folder / "out", run_job("study", *options, "--threads", "1")
+
+
+def measurements(output: Path) -> dict[str, Measurement]:
+    return {path.parent.name: read_measurement(path) for path in output.glob(f"variants/*/{MEASUREMENT}")}
+
+
+def test_a_study_makes_and_measures_all_that_can_be_made(
+    finished: tuple[Path, subprocess.CompletedProcess[str]],
+) -> None:
+    output, run = finished
+    found = measurements(output)
+    assert set(found) == {"model_as_is", "encoder=as_is+decoder=sparse", "encoder=int8+decoder=sparse"}, run.stderr
+    small, whole = found["encoder=int8+decoder=sparse"], found["model_as_is"]
+    assert small.sizes["whole"].stored_bytes < 0.4 * whole.sizes["whole"].stored_bytes
+    assert small.sizes["decoder"].nonzeros < 0.7 * small.sizes["decoder"].parameters
+    assert small.speed
+    assert small.quality[0].scores["CIDEr-D"] > 0
+    assert small.steps[0]["kind"] == "hard"
+
+
+def test_a_variant_that_fails_is_named_and_the_exit_code_says_so(
+    finished: tuple[Path, subprocess.CompletedProcess[str]],
+) -> None:
+    output, run = finished
+    assert run.returncode == 1
+    assert "impossible" in run.stderr
+    assert "no such layer" in json.loads((output / "failures.json").read_text())["impossible"]
+
+
+def test_variants_share_the_training_that_they_have_in_common(
+    finished: tuple[Path, subprocess.CompletedProcess[str]],
+) -> None:
+    output, _ = finished
+    records = [json.loads(path.read_text()) for path in output.glob("steps/*/step.json")]
+    assert sum(record["kind"] == "hard" for record in records) == 1
+
+
+def test_a_variants_bundle_captions(
+    finished: tuple[Path, subprocess.CompletedProcess[str]], synthetic_set: SyntheticSet
+) -> None:
+    import numpy as np
+    from PIL import Image
+
+    output, _ = finished
+    folder = output / "variants" / "encoder=int8+decoder=sparse" / "bundle"
+    assert open_bundle(folder).manifest.runtime == "litert"
+    pixels = np.asarray(Image.open(synthetic_set.folder / "images" / "red_plain.png"))
+    (caption,) = load_captioner(folder).caption(pixels[None])
+    assert caption.text
+
+
+def test_the_same_command_does_nothing_again(
+    finished: tuple[Path, subprocess.CompletedProcess[str]], synthetic_set: SyntheticSet, tiny_bundle: Path
+) -> None:
+    output, _ = finished
+    before = {path: path.stat().st_mtime_ns for path in output.glob("*/*/*.json")}
+    study = output.parent / "study.yaml"
+    run = run_job("study", study, "--model", tiny_bundle, "--output", output, *data_options(synthetic_set))
+    assert "5 of them done already" in run.stdout, run.stdout + run.stderr
+    assert {path: path.stat().st_mtime_ns for path in output.glob("*/*/*.json")} == before
+
+
+def test_another_study_in_the_same_folder_is_refused(
+    finished: tuple[Path, subprocess.CompletedProcess[str]], synthetic_set: SyntheticSet, tiny_bundle: Path
+) -> None:
+    output, _ = finished
+    other = output.parent / "other.yaml"
+    other.write_text(STUDY.replace("name: tiny", "name: other"), encoding="utf-8")
+    run = run_job("study", other, "--model", tiny_bundle, "--output", output, *data_options(synthetic_set))
+    assert run.returncode == 2
+    assert "holds the study 'tiny'" in run.stderr
