@@ -14,14 +14,14 @@ ARCHITECTURE = ("architecture", {"image_size": 160})
 PRUNED = ("supermask", {"sparsity": 0.95})
 CLUSTERED = ("cluster", {"part": "decoder"})
 AWARE = ("quantization_aware", {"part": "decoder"})
+ENCODER_AWARE = ("quantization_aware", {"part": "encoder", "training": {"encoder_from": "pixels"}})
 DYNAMIC = ("quantize", {"decoder": "dynamic"})
 DISTILLED = ("distill", {"training": {"encoder_from": "block_13"}})
 STORED: tuple[str, dict[str, Any]] = ("store", {})
 
 
 def test_the_long_chain_is_sensible() -> None:
-    encoder_aware = ("quantization_aware", {"part": "encoder", "training": {"encoder_from": "pixels"}})
-    check_order(steps(ARCHITECTURE, DISTILLED, PRUNED, encoder_aware, ("quantize", {"encoder": "int8"}), STORED))
+    check_order(steps(ARCHITECTURE, DISTILLED, PRUNED, ENCODER_AWARE, ("quantize", {"encoder": "int8"}), STORED))
 
 
 def test_pruning_clustering_and_awareness_follow_each_other() -> None:
@@ -41,6 +41,7 @@ def test_pruning_clustering_and_awareness_follow_each_other() -> None:
         ([PRUNED, ("hard", {"part": "decoder", "sparsity": 0.9})], 1, "already"),
         ([AWARE, PRUNED], 1, "only quantize may follow"),
         ([PRUNED, AWARE], 1, "would stay in float"),
+        ([ENCODER_AWARE, PRUNED], 1, "meant for int8"),
         ([AWARE, ("quantize", {"decoder": "float16"})], 1, "makes no use of it"),
         ([ARCHITECTURE, PRUNED], None, None),
         ([ARCHITECTURE, DYNAMIC], 0, "nothing trains it"),
