@@ -17,7 +17,7 @@ from caption_core.models.decoder import Decoder
 from compression.calibration import step_samples
 from compression.conversion import Conversion, Graph, convert
 from compression.kept_float import NOTHING_KEPT, KeptFloat
-from compression.settings import Format
+from compression.settings import CALIBRATED, Format
 
 _IN_FLOAT: frozenset[Format] = frozenset({"float32", "float16"})
 
@@ -96,7 +96,8 @@ def _export_step(model: CaptioningModel, conversion: Conversion) -> bytes:
     table, scales = quantize_rows(original)
     embedding.assign(table * scales)
     try:
-        return convert(decoder, _step(decoder, table, scales), conversion)
+        graph = _step(decoder, table, scales, is_calibrated=conversion.format in CALIBRATED)
+        return convert(decoder, graph, conversion)
     finally:
         embedding.assign(original)
 
@@ -113,7 +114,13 @@ def _start(model: CaptioningModel) -> Graph:
     return start.get_concrete_function()
 
 
-def _step(decoder: Decoder, table: NDArray[np.int8] | None = None, scales: NDArray[np.float32] | None = None) -> Graph:
+def _step(
+    decoder: Decoder,
+    table: NDArray[np.int8] | None = None,
+    scales: NDArray[np.float32] | None = None,
+    *,
+    is_calibrated: bool = False,
+) -> Graph:
     shapes = {**decoder.state_shapes, **decoder.memory_shapes}
     specs = {name: tf.TensorSpec(shape, tf.float32, name=name) for name, shape in shapes.items()}
 
@@ -122,6 +129,8 @@ def _step(decoder: Decoder, table: NDArray[np.int8] | None = None, scales: NDArr
             return tf.gather(decoder.embedding, tokens)
         # The converter would give a gathered table one scale; the output layer that shares it has one a word.
         rows = tf.cast(tf.gather(tf.constant(table), tokens), tf.float32)
+        if is_calibrated:
+            return rows * tf.gather(tf.constant(scales), tokens)
         # Scales as integers, for it would round a long table of floats to int8 with one scale for all.
         multiples, unit = as_multiples(scales)
         return rows * (tf.cast(tf.gather(tf.constant(multiples), tokens), tf.float32) * unit)

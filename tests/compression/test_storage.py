@@ -52,8 +52,8 @@ def test_a_stored_bundle_of_xz_captions_exactly_as_before(captioner: Path, store
 def test_the_rest_stays_readable_and_the_card_tells(captioner: Path, stored: Path) -> None:
     before, after = open_bundle(captioner).manifest, open_bundle(stored).manifest
     assert {VOCABULARY, MODEL_CARD} <= after.files.keys()
-    assert after.provenance.steps == (*before.provenance.steps, "weights stored with zstd: a test")
-    assert "weights stored with zstd: a test" in (stored / MODEL_CARD).read_text(encoding="utf-8")
+    assert after.provenance.steps == (*before.provenance.steps, "store: weights compressed with zstd")
+    assert "store: weights compressed with zstd" in (stored / MODEL_CARD).read_text(encoding="utf-8")
     assert after.metrics == before.metrics
 
 
