@@ -95,9 +95,19 @@ def exported(tmp_path: Path) -> Export:
     return export
 
 
-@pytest.mark.parametrize("chosen", TOLERANCES)
+FORMATS: list[tuple[str, Format]] = [
+    *(("heads", chosen) for chosen in TOLERANCES),
+    ("aoa", "int16x8"),  # the one whose operations that format lacked
+]
+
+
 @pytest.mark.parametrize(
-    "kind", [pytest.param(kind, marks=[] if kind == "heads" else pytest.mark.slow) for kind in DECODERS]
+    ("kind", "chosen"),
+    [
+        *FORMATS,
+        *(pytest.param(kind, "dynamic", marks=pytest.mark.slow) for kind in DECODERS if kind != "heads"),
+        *(pytest.param(kind, "int8", marks=pytest.mark.slow) for kind in DECODERS if kind != "heads"),
+    ],
 )
 def test_every_decoder_agrees_with_its_float_model_in_every_format(kind: str, chosen: Format, exported: Export) -> None:
     decoder = formatted_decoder(kind)
