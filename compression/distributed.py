@@ -14,8 +14,7 @@ from caption_core.bundle import MANIFEST, open_bundle
 from caption_core.engine.cluster import ClusterConfig, connected, worker_environment
 from caption_core.errors import CapstanError
 from compression.files import write_json
-from compression.measurement import MEASUREMENT
-from compression.study_run import Plan, StudyConfig, StudyOutcome, Tell, finish_variant
+from compression.study_run import Plan, StudyConfig, StudyOutcome, Tell, finish_variant, is_measured
 from compression.variants import StepNode, Variant
 
 _MAX_RETRIES = 2  # of a task whose process or machine was lost; a step that raises is not tried again
@@ -48,7 +47,7 @@ def make_variants(config: StudyConfig, plan: Plan, *, address: str | None, tell:
 def _submit_steps(config: StudyConfig, plan: Plan, tell: Tell) -> dict[str, ray.ObjectRef[str] | None]:
     """A task for each step that is not done yet; None for one that is."""
     tasks: dict[str, ray.ObjectRef[str] | None] = {}
-    names = ray.put(config.data.train_names() if config.data.images else ())
+    names = ray.put(plan.train_names)
     for node in plan.nodes:
         if (config.step_folder(node.key) / "bundle" / MANIFEST).exists():
             tasks[node.key] = None
@@ -103,7 +102,7 @@ def _measure(config: StudyConfig, variant: Variant, nodes: list[StepNode], _: st
 
     last = config.step_folder(nodes[-1].key) / "bundle" if nodes else config.models[variant.model]
     bundle = finish_variant(config, variant, open_bundle(last))
-    if not (bundle.folder.parent / MEASUREMENT).exists():
+    if not is_measured(config, variant):
         measure_variant(config, variant, nodes, bundle)
     return str(bundle.folder)
 

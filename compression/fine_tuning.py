@@ -261,6 +261,3 @@ def split_at(encoder: tf_keras.Model, block: str | None) -> tuple[tf_keras.Model
     if block == PIXELS:
         return tf_keras.Model(encoder.input, encoder.input, name=PIXELS), encoder
     return split_encoder(encoder, block)
-
-
-__all__ = ["PIXELS", "FeatureCache", "History", "Tuner", "by_training", "load_training_data"]

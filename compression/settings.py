@@ -35,7 +35,7 @@ class Training(Settings):
         learning_rate: Adam's peak rate (see `training.optimization.learning_rate`).
         warmup_steps: updates in which the rate rises.
         objective: `references`, the captions' likelihood; `self_critical`, the CIDEr-D of the model's own captions;
-            `features`, the parent's features (encoder only; needs no captions).
+            `features`, the teacher's features (encoder only).
         captions: what counts as reference: those of the data, the teacher's own (sequence-level distillation, Kim and
             Rush 2016, arXiv 1606.07947), or both.
         soft_targets: share of the target that is the teacher's distribution over the next word (word-level
@@ -78,7 +78,6 @@ class Step(Settings):
 
     Attributes:
         kind: its name in a recipe.
-        trains: it may train and so needs captions, unless its objective is the parent's features.
     """
 
     kind: ClassVar[str]

@@ -66,7 +66,16 @@ def read_study(name: str) -> Study:
         Variant(_variant_name(models, model, axes, seeds, seed), model, axes, chain, seed)
         for model, (axes, chain), seed in product(models, chains, seeds)
     ]
+    _refuse_equal_folders(document, variants)
     return Study(read_name(document, fields), models, tuple(variants))
+
+
+def _refuse_equal_folders(document: YamlDocument, variants: list[Variant]) -> None:
+    seen: dict[str, str] = {}
+    for variant in variants:
+        other = seen.setdefault(variant.folder_name, variant.name)
+        if other is not variant.name:
+            raise document.error((), f"variants {other!r} and {variant.name!r} would share a folder: rename one")
 
 
 def study_of(recipe: Recipe) -> Study:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from caption_core.bundle import MANIFEST, MODEL_CARD, Bundle, open_bundle, write_bundle
-from caption_core.errors import CapstanError, UsageError
+from caption_core.errors import UsageError
 from caption_core.metrics.reference_files import ReferenceFile
 from caption_core.metrics.split_files import read_split
 from caption_core.model_card import render_model_card
@@ -19,7 +19,7 @@ from compression.measurement import MEASUREMENT, Measurement, Speed, read_measur
 from compression.measuring.quality import ScoredSplit
 from compression.measuring.timing import Timing
 from compression.study import Study
-from compression.variants import RECORD, StepNode, Variant, digest_of_files, nodes_of, union
+from compression.variants import RECORD, StepNode, Variant, digest_of, nodes_of, union
 
 _IDENTITY = "study.json"
 _SAMPLE_IMAGES = 256
@@ -44,25 +44,22 @@ class TrainingImages:
     captions: DataConfig | None
     cache: Path
 
-    def train_names(self) -> tuple[str, ...]:
-        """Names of the training images.
+    def read(self) -> tuple[tuple[str, ...], str]:
+        """Names of the training images, and what stands for the data in the keys of steps.
 
         Raises:
-            UsageError: the split can't be read.
+            UsageError: splits or captions can't be read.
         """
-        if self.captions is not None:
-            from caption_core.training.data import load_data
-
-            return load_data(self.captions).train.names
-        return read_split(Path(self.train_split)) if self.train_split else ()
-
-    def digest(self) -> str:
-        """Stands for the data in the keys of steps."""
-        splits = [Path(self.train_split)] if self.train_split and Path(self.train_split).is_file() else []
         if self.captions is None:
-            return digest_of_files(splits, [self.images])
-        config = replace(self.captions, cache=Path())
-        return digest_of_files([*map(Path, config.captions), *splits], [config])
+            names = read_split(Path(self.train_split)) if self.train_split else ()
+            return names, digest_of([str(self.images), names])
+        # Imported here, for it needs more than a recipe without training does.
+        from caption_core.training.data import load_data
+
+        data = load_data(self.captions)
+        read = [[split.names, split.captions] for split in (data.train, data.dev)]
+        settings = [self.captions.max_tokens, self.captions.views]
+        return data.train.names, digest_of([str(self.images), read, settings])
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,11 +136,13 @@ class Plan:
         bundles: the trained captioners by name.
         chains: each variant's nodes, by its name.
         nodes: all of them once, every one behind its parent.
+        train_names: the training images.
     """
 
     bundles: dict[str, Bundle]
     chains: dict[str, list[StepNode]]
     nodes: list[StepNode]
+    train_names: tuple[str, ...]
 
 
 def plan_study(config: StudyConfig) -> Plan:
@@ -158,12 +157,11 @@ def plan_study(config: StudyConfig) -> Plan:
     for variant in config.study.variants:
         manifest = bundles[variant.model].manifest
         variant.chain.check(manifest, has_images=has_images, has_captions=has_captions)
-    names = config.data.train_names() if has_images else ()
+    names, digest = config.data.read()
     if has_images and not names:
         raise UsageError("training images need a split: give --train-split")
-    digest = config.data.digest()
     chains = {v.name: nodes_of(v, bundles[v.model], digest) for v in config.study.variants}
-    return Plan(bundles, chains, union(chains.values()))
+    return Plan(bundles, chains, union(chains.values()), names)
 
 
 def run_study(config: StudyConfig, *, address: str | None, tell: Tell = print) -> StudyOutcome:
@@ -187,7 +185,7 @@ def run_study(config: StudyConfig, *, address: str | None, tell: Tell = print) -
 
 
 def _claim(config: StudyConfig) -> None:
-    """Bind the output folder to this study's name, and keep its variants' recipes beside their results."""
+    """Bind the output folder to this study's name, and keep the order of its variants there."""
     config.output.mkdir(parents=True, exist_ok=True)
     path = config.output / _IDENTITY
     if path.exists():
@@ -200,18 +198,36 @@ def _claim(config: StudyConfig) -> None:
 
 
 def finish_variant(config: StudyConfig, variant: Variant, last: Bundle) -> Bundle:
-    """A variant's own bundle, under a name that tells it from others; one that is there already is left as it is."""
+    """A variant's own bundle, under a name that tells it from others; an equal one that is there is left as it is."""
     folder = config.variant_folder(variant) / "bundle"
+    if (folder / MANIFEST).exists() and _content(open_bundle(folder)) == _content(last):
+        return open_bundle(folder)
+    # What was measured there is another bundle's.
+    (folder.parent / MEASUREMENT).unlink(missing_ok=True)
     fields = last.manifest.model_dump(mode="json", exclude={"files", "schema_version", "metrics"})
     if variant.chain.steps:
         fields["name"] = _bundle_name(last.manifest.name, config.study.name, variant)
         fields["provenance"]["command"] = config.command
     else:
         fields["metrics"] = last.manifest.metrics
-    if (folder / MANIFEST).exists() and open_bundle(folder).manifest.files == last.manifest.files:
-        return open_bundle(folder)
     files: dict[str, Path | bytes] = {name: last.path(name) for name in last.manifest.files}
     return write_bundle(folder, fields, {**files, MODEL_CARD: render_model_card(fields).encode()})
+
+
+def _content(bundle: Bundle) -> dict[str, Any]:
+    """All of a bundle but its name, its history and what was scored."""
+    content = bundle.manifest.model_dump(mode="json", exclude={"name", "provenance", "metrics"})
+    content["files"].pop(MODEL_CARD, None)
+    return content
+
+
+def is_measured(config: StudyConfig, variant: Variant) -> bool:
+    """Whether all that this run asks for, but speed, was measured of a variant's bundle."""
+    path = config.variant_folder(variant) / MEASUREMENT
+    if not path.exists():
+        return False
+    found = {(quality.split, quality.beam_width) for quality in read_measurement(path).quality}
+    return config.scored is None or {(config.scored.name, width) for width in config.beam_widths} <= found
 
 
 def _bundle_name(parent: str, study: str, variant: Variant) -> str:
@@ -248,14 +264,3 @@ def with_speed(measurement: Measurement, speed: Sequence[Speed]) -> Measurement:
 def write_measurement(path: Path, measurement: Measurement) -> None:
     """Write a measurement, whole or not at all."""
     write_text(path, measurement.model_dump_json(indent=1))
-
-
-def raise_if_all_failed(outcome: StudyOutcome) -> None:
-    """A study of which nothing was made is a failure.
-
-    Raises:
-        CapstanError: no variant was made; the message gives the first cause.
-    """
-    if outcome.failed and not outcome.made:
-        name, cause = next(iter(outcome.failed.items()))
-        raise CapstanError(f"no variant was made; {name}: {cause}")

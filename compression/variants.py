@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from caption_core.bundle import Bundle
@@ -37,8 +37,8 @@ class Variant:
 
     @property
     def folder_name(self) -> str:
-        """The name as a folder's."""
-        return "".join(c if c.isalnum() or c in "+-_.=" else "_" for c in self.name)
+        """The name as a folder's, in ASCII: bundles are named after it."""
+        return re.sub(r"[^A-Za-z0-9+_.=-]", "_", self.name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ def nodes_of(variant: Variant, model: Bundle, data_digest: str) -> list[StepNode
     nodes: list[StepNode] = []
     for step in variant.chain.steps:
         parent = nodes[-1].key if nodes else None
-        key = _digest([parent or model.digest, step.kind, step.model_dump(mode="json"), variant.seed, data_digest])
+        key = digest_of([parent or model.digest, step.kind, step.model_dump(mode="json"), variant.seed, data_digest])
         nodes.append(StepNode(key, parent, step, variant.model, variant.seed))
     return nodes
 
@@ -79,13 +79,6 @@ def union(chains: Iterable[list[StepNode]]) -> list[StepNode]:
     return list(nodes.values())
 
 
-def _digest(parts: list[Any]) -> str:
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def digest_of_files(paths: Iterable[Path], others: Iterable[Any]) -> str:
-    """What stands for data in a node's key: small files' contents, and other values."""
-    digest = hashlib.sha256(json.dumps(list(map(str, others))).encode())
-    for path in paths:
-        digest.update(path.read_bytes())
-    return digest.hexdigest()[:16]
+def digest_of(value: Any) -> str:
+    """A short digest of what JSON can hold."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]

@@ -76,6 +76,7 @@ def test_other_data_another_seed_or_another_model_are_other_steps(tmp_path: Path
     ("text", "message"),
     [
         ("name: s\n", "line 1: a study needs axes or variants"),
+        ("name: s\nvariants: {a b: [], a_b: []}\n", "line 1: variants 'a b' and 'a_b' would share a folder"),
         ("name: s\naxes: {}\n", "line 2: axes is a mapping"),
         ("name: s\nmodels: [a, a]\nvariants: {v: []}\n", "line 2: a model is named twice"),
         ("name: s\nseeds: [1, x]\nvariants: {v: []}\n", "line 2: a seed is a whole number"),

@@ -1,0 +1,71 @@
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from caption_core.bundle import open_bundle
+from caption_core.errors import UsageError
+from compression.measurement import MEASUREMENT
+from compression.settings import Store
+from compression.steps.store import apply as store
+from compression.study import read_study
+from compression.study_run import StudyConfig, TrainingImages, finish_variant, is_measured, plan_study
+from tests.bundle_builders import SyntheticSet
+from tests.step_contexts import step_context
+
+
+def study_config(folder: Path, model: Path, data: TrainingImages) -> StudyConfig:
+    path = folder / "study.yaml"
+    path.write_text("name: s\nvariants:\n  a: [{hard: {part: decoder, sparsity: 0.5}}]\n", encoding="utf-8")
+    return StudyConfig(read_study(str(path)), {"model": model}, folder / "out", data)
+
+
+NO_DATA = TrainingImages(None, None, None, Path())
+
+
+def test_an_equal_bundle_and_its_measurement_are_left_as_they_are(tiny_bundle: Path, tmp_path: Path) -> None:
+    config = study_config(tmp_path, tiny_bundle, NO_DATA)
+    variant = config.study.variants[1]
+    bundle = finish_variant(config, variant, open_bundle(tiny_bundle))
+    written = (bundle.folder / "manifest.json").stat().st_mtime_ns
+    measurement = bundle.folder.parent / MEASUREMENT
+    measurement.write_text("{}")
+    finish_variant(config, variant, open_bundle(tiny_bundle))
+    assert (bundle.folder / "manifest.json").stat().st_mtime_ns == written
+    assert measurement.exists()
+
+
+def test_what_was_measured_of_another_bundle_is_dropped(
+    tiny_bundle: Path, synthetic_set: SyntheticSet, tmp_path: Path
+) -> None:
+    """A recipe that is changed under the same name must not keep the figures of what it made before."""
+    config = study_config(tmp_path, tiny_bundle, NO_DATA)
+    variant = config.study.variants[1]
+    bundle = finish_variant(config, variant, open_bundle(tiny_bundle))
+    (bundle.folder.parent / MEASUREMENT).write_text("{}")
+    stored = store(Store(), step_context(tiny_bundle, synthetic_set, tmp_path / "stored"))
+    assert finish_variant(config, variant, stored).is_compressed("weights.safetensors")
+    assert not is_measured(config, variant)
+
+
+def test_steps_are_other_steps_when_the_dev_split_is(
+    tiny_bundle: Path, synthetic_set: SyntheticSet, tmp_path: Path
+) -> None:
+    dev = tmp_path / "dev.txt"
+    names = (synthetic_set.folder / "train.txt").read_text().split()
+
+    def key(images: list[str]) -> str:
+        dev.write_text("\n".join(images))
+        captions = synthetic_set.data_config(dev_split=str(dev))
+        data = TrainingImages(captions.images, captions.train_split, captions, tmp_path)
+        return plan_study(study_config(tmp_path, tiny_bundle, data)).nodes[0].key
+
+    assert key(names) == key(names) != key(names[:4])
+
+
+def test_a_study_lacks_no_model_and_knows_all_that_are_given(tiny_bundle: Path, tmp_path: Path) -> None:
+    config = study_config(tmp_path, tiny_bundle, NO_DATA)
+    with pytest.raises(UsageError, match="needs the model 'model'"):
+        replace(config, models={})
+    with pytest.raises(UsageError, match="has no model 'other'"):
+        replace(config, models={**config.models, "other": tiny_bundle})
