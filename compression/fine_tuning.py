@@ -20,7 +20,7 @@ from caption_core.search import SearchSettings
 from caption_core.training.batches import plan_epoch, tokenize
 from caption_core.training.config import DataConfig, StageConfig
 from caption_core.training.data import TrainingData, load_data
-from caption_core.training.features import FeatureCache, cached_features
+from caption_core.training.features import cached_features
 from caption_core.training.objectives import Objective, OwnCaptions, References
 from caption_core.training.optimization import DRAWS, AveragedWeights, learning_rate
 from caption_core.training.selection import DevSet
