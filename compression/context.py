@@ -61,9 +61,9 @@ class StepContext:
         return self.data
 
 
-def record_step(context: StepContext, record: Mapping[str, Any]) -> None:
-    """Write what a step measured of itself, whole or not at all."""
-    write_json(context.folder / RECORD, record)
+def record_step(context: StepContext, step: Step, **measured: Any) -> None:
+    """Write a step's settings and what it measured of itself, whole or not at all."""
+    write_json(context.folder / RECORD, {"kind": step.kind, "settings": step.model_dump(mode="json"), **measured})
 
 
 def write_float_child(

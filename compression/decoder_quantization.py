@@ -80,9 +80,8 @@ def quantize_decoder_aware(step: QuantizationAware, context: StepContext) -> Bun
     history = Tuner(context, model, step.training, constraint).run()
     did = "decoder trained under the rounding of int8"
     bundle = write_float_child(context, step, model, did=did, further=further)
-    record = {"kind": step.kind, "settings": step.model_dump(mode="json"), "history": history}
     rounded = [place.name for place in constraint.places]
-    record_step(context, {**record, "rounded": rounded, "clustered": sorted(constraint.clusters.names)})
+    record_step(context, step, history=history, rounded=rounded, clustered=sorted(constraint.clusters.names))
     return bundle
 
 

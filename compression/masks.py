@@ -49,9 +49,9 @@ def sparsity_of(places: Sequence[Place]) -> float:
     return sum(_zeros(place) for place in places) / max(1, elements)
 
 
-def layer_sparsities(places: Sequence[Place]) -> list[dict[str, Any]]:
-    """For a step's record: name, elements and sparsity of each place, in their order."""
-    return [
+def sparsity_figures(places: Sequence[Place]) -> dict[str, Any]:
+    """For a step's record: the places' `sparsity`, and name, elements and sparsity of each as `layer_sparsities`."""
+    layers = [
         {
             "name": place.name,
             "elements": place.variable.shape.num_elements(),
@@ -59,6 +59,7 @@ def layer_sparsities(places: Sequence[Place]) -> list[dict[str, Any]]:
         }
         for place in places
     ]
+    return {"sparsity": sparsity_of(places), "layer_sparsities": layers}
 
 
 def _zeros(place: Place) -> int:

@@ -54,6 +54,5 @@ def train_and_write(
         fields["provenance"] = {**provenance, "encoder_weights": encoder_weights}
     words = None if vocabulary is None else "".join(f"{word}\n" for word in vocabulary.words).encode()
     bundle = write_float_child(context, step, model, did=did, fields=fields, vocabulary=words)
-    settings = step.model_dump(mode="json")
-    record_step(context, {"kind": step.kind, "settings": settings, "history": history, **measured})
+    record_step(context, step, history=history, **measured)
     return bundle

@@ -1,4 +1,4 @@
-"""What methods that go by gradients have to rank: only what trains has any."""
+"""What methods that prune while weights train can work on: what trains, and not what lies before it."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from caption_core.models.captioning import CaptioningModel
 from compression.fine_tuning import by_training
 from compression.masks import apply_masks, global_masks, magnitudes
 from compression.places import Place, chosen_places
-from compression.settings import Snip, Supermask
+from compression.settings import Magnitude, Snip, Supermask
 
 
-def split_places(model: CaptioningModel, step: Snip | Supermask) -> tuple[list[Place], list[Place]]:
+def split_places(model: CaptioningModel, step: Magnitude | Snip | Supermask) -> tuple[list[Place], list[Place]]:
     """The step's matrices: those that its training changes, and those of the encoder before `encoder_from`.
 
     Raises:
@@ -20,7 +20,7 @@ def split_places(model: CaptioningModel, step: Snip | Supermask) -> tuple[list[P
     trained, frozen = by_training(model, places, step.training)
     if not trained:
         raise UsageError(
-            f"{step.kind} goes by gradients, and none of the {step.part}'s weights trains: "
+            f"{step.kind} prunes while weights train, and none of the {step.part}'s does: "
             "say training.encoder_from, or prune at once with hard"
         )
     return trained, frozen

@@ -19,7 +19,7 @@ from caption_core.training.optimization import learning_rate
 from compression.constraint import Constraint
 from compression.context import StepContext, record_step, write_float_child
 from compression.fine_tuning import History, Tuner, by_training
-from compression.masks import layer_sparsities, sparsity_of
+from compression.masks import sparsity_figures, sparsity_of
 from compression.places import Place, chosen_places
 from compression.settings import Cluster, Training
 from compression.steps.centroids import initial_centroids
@@ -44,10 +44,9 @@ def apply(step: Cluster, context: StepContext) -> Bundle:
         history = Tuner(context, model, step.training, Clusters(trained, step)).run()
     did = f"{step.part} to {step.clusters} values a {'channel' if step.per_channel else 'matrix'}"
     bundle = write_float_child(context, step, model, did=did)
-    record = {"kind": step.kind, "settings": step.model_dump(mode="json"), "history": history}
-    sparsities = {"sparsity": sparsity_of(places), "layer_sparsities": layer_sparsities(places)}
     values = {place.name: distinct_values(place, per_channel=step.per_channel) for place in places}
-    record_step(context, {**record, "sparsity_before": before, **sparsities, "distinct_values": values})
+    sparsities = sparsity_figures(places)
+    record_step(context, step, history=history, sparsity_before=before, **sparsities, distinct_values=values)
     return bundle
 
 

@@ -22,6 +22,5 @@ def apply(step: Distill, context: StepContext) -> Bundle:
     model = load_model(context.parent)
     history = Tuner(context, model, step.training).run()
     bundle = write_float_child(context, step, model, did=f"{step.level} level, from {context.teacher.model_id}")
-    record = {"kind": step.kind, "settings": step.model_dump(mode="json"), "history": history}
-    record_step(context, {**record, "teacher": context.teacher.model_id})
+    record_step(context, step, history=history, teacher=context.teacher.model_id)
     return bundle

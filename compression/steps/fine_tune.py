@@ -19,5 +19,5 @@ def apply(step: FineTune, context: StepContext) -> Bundle:
     history = Tuner(context, model, step.training).run()
     did = f"{step.training.objective}, {step.training.epochs} epochs"
     bundle = write_float_child(context, step, model, did=did)
-    record_step(context, {"kind": step.kind, "settings": step.model_dump(mode="json"), "history": history})
+    record_step(context, step, history=history)
     return bundle

@@ -10,7 +10,7 @@ from caption_core.bundle import Bundle
 from caption_core.runtimes.tensorflow import load_model
 from compression.context import StepContext, record_step, write_float_child
 from compression.fine_tuning import Tuner
-from compression.masks import Masks, apply_masks, global_masks, layer_sparsities, magnitudes, sparsity_of
+from compression.masks import Masks, apply_masks, global_masks, magnitudes, sparsity_figures, sparsity_of
 from compression.places import Place, chosen_places
 from compression.settings import Hard
 
@@ -31,9 +31,7 @@ def apply(step: Hard, context: StepContext) -> Bundle:
     history = [] if step.training is None else Tuner(context, model, step.training).run()
     did = f"{step.part} to {step.sparsity:.1%} zeros by magnitude, {step.method}"
     bundle = write_float_child(context, step, model, did=did)
-    record = {"kind": step.kind, "settings": step.model_dump(mode="json"), "history": history}
-    sparsities = {"sparsity": sparsity_of(places), "layer_sparsities": layer_sparsities(places)}
-    record_step(context, {**record, "sparsity_before": before, **sparsities})
+    record_step(context, step, history=history, sparsity_before=before, **sparsity_figures(places))
     return bundle
 
 

@@ -11,7 +11,7 @@ from caption_core.models.weights import Weights, assign_weights, named_weights
 from caption_core.runtimes.tensorflow import load_model
 from compression.context import StepContext, record_step, write_float_child
 from compression.fine_tuning import Tuner
-from compression.masks import Masks, apply_masks, global_masks, layer_sparsities, magnitudes, sparsity_of
+from compression.masks import Masks, apply_masks, global_masks, magnitudes, sparsity_figures, sparsity_of
 from compression.places import Place, chosen_places
 from compression.random_weights import restart_decoder
 from compression.settings import LotteryTicket
@@ -33,17 +33,8 @@ def apply(step: LotteryTicket, context: StepContext) -> Bundle:
     history += _trained(step, context, model, step.rounds + 1)
     did = f"{step.part} to {step.sparsity:.1%} zeros in {step.rounds} rounds of pruning and rewinding"
     bundle = write_float_child(context, step, model, did=did)
-    record_step(
-        context,
-        {
-            "kind": step.kind,
-            "settings": step.model_dump(mode="json"),
-            "history": history,
-            "rounds": round_sparsities(step.sparsity, step.rounds),
-            "sparsity": sparsity_of(places),
-            "layer_sparsities": layer_sparsities(places),
-        },
-    )
+    rounds = round_sparsities(step.sparsity, step.rounds)
+    record_step(context, step, history=history, rounds=rounds, **sparsity_figures(places))
     return bundle
 
 

@@ -12,15 +12,15 @@ import tensorflow_model_optimization as tfmot
 from tensorflow_model_optimization.python.core.sparsity.keras.pruning_impl import Pruning
 
 from caption_core.bundle import Bundle
-from caption_core.errors import UsageError
 from caption_core.runtimes.tensorflow import load_model
 from compression.constraint import Constraint
 from compression.context import StepContext, record_step, write_float_child
-from compression.fine_tuning import Tuner, by_training
-from compression.masks import layer_sparsities, sparsity_of
-from compression.places import Place, chosen_places
+from compression.fine_tuning import Tuner
+from compression.masks import sparsity_figures, sparsity_of
+from compression.places import Place
 from compression.settings import Magnitude
 from compression.steps.pruning_patterns import PATTERNS, Pattern
+from compression.trained_places import split_places
 
 
 def apply(step: Magnitude, context: StepContext) -> Bundle:
@@ -34,23 +34,16 @@ def apply(step: Magnitude, context: StepContext) -> Bundle:
             there are no data to train on.
     """
     model = load_model(context.parent)
-    places = chosen_places(model, step.part, step.layers)
-    trained, frozen = by_training(model, places, step.training)
-    if not trained:
-        raise UsageError(
-            f"magnitude prunes while weights train, and none of the {step.part}'s does: say training.encoder_from, "
-            "or prune at once with hard"
-        )
+    trained, frozen = split_places(model, step)
+    places = frozen + trained
     before = sparsity_of(places)
     gradual = GradualMasks(trained, step)
     prune_at_once(frozen, step)
     history = Tuner(context, model, step.training, gradual).run()
     did = f"{step.part} to {step.sparsity:.1%} zeros by magnitude while training, {step.pattern}"
     bundle = write_float_child(context, step, model, did=did)
-    record = {"kind": step.kind, "settings": step.model_dump(mode="json"), "history": history}
-    sparsities = {"sparsity": sparsity_of(places), "layer_sparsities": layer_sparsities(places)}
-    at_once = [place.name for place in frozen]
-    record_step(context, {**record, "sparsity_before": before, **sparsities, "pruned_at_once": at_once})
+    figures = sparsity_figures(places) | {"pruned_at_once": [place.name for place in frozen]}
+    record_step(context, step, history=history, sparsity_before=before, **figures)
     return bundle
 
 

@@ -55,8 +55,7 @@ def _quantize_encoder_aware(step: QuantizationAware, context: StepContext) -> Bu
     history = Tuner(context, model, step.training, rounding, encoder=(lower, _InTraining(upper))).run()
     did = f"encoder, from {step.training.encoder_from}"
     bundle = write_float_child(context, step, model, did=did, further=rounding.ranges())
-    record = {"kind": step.kind, "settings": step.model_dump(mode="json"), "history": history}
-    record_step(context, {**record, "schemes": dict(preserved)})
+    record_step(context, step, history=history, schemes=dict(preserved))
     return bundle
 
 

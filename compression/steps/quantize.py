@@ -47,8 +47,8 @@ def apply(step: Quantize, context: StepContext) -> Bundle:
     )
     content: dict[str, Path | bytes] = {**files, VOCABULARY: context.parent.path(VOCABULARY)}
     bundle = write_child(context, step, content, did=_did(step, formats, len(images)), fields={"runtime": "litert"})
-    record = {"kind": step.kind, "settings": step.model_dump(mode="json"), "history": []}
-    record_step(context, {**record, "calibration_images": len(images), "layers": _layers(step, context, model, images)})
+    layers = _layers(step, context, model, images)
+    record_step(context, step, history=[], calibration_images=len(images), layers=layers)
     return bundle
 
 

@@ -15,5 +15,5 @@ def apply(step: Search, context: StepContext) -> Bundle:
     said = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in changed.items())
     files = {name: context.parent.read(name) for name in (WEIGHTS, VOCABULARY)}
     bundle = write_child(context, step, files, did=said, fields={"search": search})
-    record_step(context, {"kind": step.kind, "settings": step.model_dump(mode="json")})
+    record_step(context, step)
     return bundle

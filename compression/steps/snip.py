@@ -12,7 +12,7 @@ from caption_core.bundle import Bundle
 from caption_core.runtimes.tensorflow import load_model
 from compression.context import StepContext, record_step, write_float_child
 from compression.fine_tuning import Tuner
-from compression.masks import apply_masks, global_masks, layer_sparsities, sparsity_of
+from compression.masks import apply_masks, global_masks, sparsity_figures
 from compression.places import Place
 from compression.random_weights import restart_decoder
 from compression.settings import Snip
@@ -38,17 +38,8 @@ def apply(step: Snip, context: StepContext) -> Bundle:
     apply_masks(trained, global_masks(scores, step.sparsity))
     history = Tuner(context, model, step.training).run()  # another, for a tuner keeps the zeros it was made with
     bundle = write_float_child(context, step, model, did=f"{step.part} to {step.sparsity:.1%} zeros by sensitivity")
-    record_step(
-        context,
-        {
-            "kind": step.kind,
-            "settings": step.model_dump(mode="json"),
-            "history": history,
-            "sparsity": sparsity_of(trained + frozen),
-            "layer_sparsities": layer_sparsities(trained + frozen),
-            "pruned_at_once": [place.name for place in frozen],
-        },
-    )
+    figures = sparsity_figures(frozen + trained) | {"pruned_at_once": [place.name for place in frozen]}
+    record_step(context, step, history=history, **figures)
     return bundle
 
 

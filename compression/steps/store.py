@@ -11,6 +11,5 @@ from compression.storage import store_bundle
 def apply(step: Store, context: StepContext) -> Bundle:
     """Write the parent with its weights compressed; captions stay the same."""
     bundle = store_bundle(context.parent.folder, context.output, step.codec)
-    sizes = {"raw_bytes": context.parent.num_bytes(), "stored_bytes": bundle.num_bytes()}
-    record_step(context, {"kind": step.kind, "settings": step.model_dump(mode="json"), **sizes})
+    record_step(context, step, raw_bytes=context.parent.num_bytes(), stored_bytes=bundle.num_bytes())
     return bundle

@@ -8,7 +8,7 @@ from caption_core.runtimes.tensorflow import load_model
 from compression.context import StepContext, record_step, write_float_child
 from compression.fine_tuning import History, Tuner
 from compression.gates import TOLERANCE, Gates
-from compression.masks import layer_sparsities, sparsity_of
+from compression.masks import sparsity_figures
 from compression.random_weights import restart_decoder
 from compression.settings import Supermask
 from compression.trained_places import prune_at_once, split_places
@@ -33,19 +33,9 @@ def apply(step: Supermask, context: StepContext) -> Bundle:
     _warn_of_distance(step, context, gates)
     tuned = _fine_tuned(step, context, model)
     bundle = write_float_child(context, step, model, did=f"{step.part} to {step.sparsity:.1%} zeros by trained gates")
-    record_step(
-        context,
-        {
-            "kind": step.kind,
-            "settings": step.model_dump(mode="json"),
-            "history": history,
-            "fine_tuning": tuned,
-            "gates_sparsity": gates.rounded_sparsity(),
-            "sparsity": sparsity_of(trained + frozen),
-            "layer_sparsities": layer_sparsities(trained + frozen),
-            "pruned_at_once": [place.name for place in frozen],
-        },
-    )
+    figures = sparsity_figures(frozen + trained) | {"pruned_at_once": [place.name for place in frozen]}
+    rounded = gates.rounded_sparsity()
+    record_step(context, step, history=history, fine_tuning=tuned, gates_sparsity=rounded, **figures)
     return bundle
 
 

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from compression.masks import apply_masks, global_masks, layer_sparsities, magnitudes, sparsity_of
+from compression.masks import apply_masks, global_masks, magnitudes, sparsity_figures, sparsity_of
 from tests.compression.builders import normal_weights, place_of
 
 SCORES = st.lists(
@@ -61,7 +61,7 @@ def test_sparsity_counts_elements_of_all_places() -> None:
     places = [place_of("a", np.zeros((2, 3), np.float32)), place_of("b", np.ones((2, 5), np.float32))]
 
     assert sparsity_of(places) == pytest.approx(6 / 16)
-    assert layer_sparsities(places) == [
+    assert sparsity_figures(places)["layer_sparsities"] == [
         {"name": "a", "elements": 6, "sparsity": 1.0},
         {"name": "b", "elements": 10, "sparsity": 0.0},
     ]

@@ -91,6 +91,6 @@ def test_a_seed_decides_masks_and_weights(make_context: MakeContext) -> None:
 
 
 def test_encoder_that_does_not_train_is_refused(make_context: MakeContext, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="supermask goes by gradients, and none of the encoder's weights trains"):
+    with pytest.raises(UsageError, match="supermask prunes while weights train, and none of the encoder's does"):
         apply(_step(part="encoder"), make_context())
     assert not (tmp_path / "step").exists()
