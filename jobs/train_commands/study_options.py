@@ -32,6 +32,8 @@ _OPTIONS = (
     click.option("--beam-width", "beam_widths", multiple=True, type=int, default=(1, 3), show_default=True),
     click.option("--time/--no-time", "times", default=True, show_default=True, help="Measure speed, on this machine."),
     click.option("--threads", multiple=True, type=int, default=(1, 2), show_default=True, help="Threads to time with."),
+    click.option("--time-images", default=256, show_default=True, help="Images that each repeat times."),
+    click.option("--time-repeats", default=3, show_default=True, help="Repeats, in which the captioners take turns."),
     click.option("--cpus-per-task", default=1, show_default=True, help="CPUs of a step's process."),
     click.option("--address", help="Ray cluster to connect to [default: start a local one]."),
 )
@@ -110,4 +112,11 @@ def _scored(o: dict[str, Any]) -> ScoredSplit | None:
 
 
 def _timing(o: dict[str, Any]) -> Timing | None:
-    return Timing(threads=tuple(o["threads"]), beam_widths=tuple(o["beam_widths"])) if o["times"] else None
+    if not o["times"]:
+        return None
+    return Timing(
+        threads=tuple(o["threads"]),
+        beam_widths=tuple(o["beam_widths"]),
+        images=o["time_images"],
+        repeats=o["time_repeats"],
+    )

@@ -25,7 +25,7 @@ def test_encoder_is_split_where_it_begins_to_train(make_context: MakeContext) ->
 @pytest.mark.parametrize(
     ("step", "reason"),
     [
-        (Snip(part="encoder", sparsity=0.5), "none of the encoder's weights trains"),
+        (Snip(part="encoder", sparsity=0.5), "none of the encoder's does"),
         (Snip(sparsity=0.5, training=Training(objective="features", encoder_from="pixels")), "none of the decoder's"),
         (Snip(sparsity=0.5, layers=("nowhere",)), "'nowhere'"),
     ],

@@ -50,7 +50,7 @@ def finished(
     folder = tmp_path_factory.mktemp("study")
     (folder / "study.yaml").write_text(STUDY, encoding="utf-8")
     options = [folder / "study.yaml", "--model", tiny_bundle, "--output", folder / "out", *data_options(synthetic_set)]
-    return folder / "out", run_job("study", *options, "--threads", "1")
+    return folder / "out", run_job("study", *options, "--threads", "1", "--time-images", "20", "--time-repeats", "2")
 
 
 def measurements(output: Path) -> dict[str, Measurement]:
@@ -66,7 +66,8 @@ def test_a_study_makes_and_measures_all_that_can_be_made(
     small, whole = found["encoder=int8+decoder=sparse"], found["model_as_is"]
     assert small.sizes["whole"].stored_bytes < 0.4 * whole.sizes["whole"].stored_bytes
     assert small.sizes["decoder"].nonzeros < 0.7 * small.sizes["decoder"].parameters
-    assert small.speed
+    assert {(speed.threads, speed.images, speed.repeats) for speed in small.speed} <= {(1, 20, 2), (1, 24, 2), (1, 32, 2)}
+    assert {speed.beam_width for speed in small.speed} == {1, 3}
     assert small.quality[0].scores["CIDEr-D"] > 0
     assert small.steps[0]["kind"] == "hard"
 
