@@ -36,6 +36,7 @@ class ReportConfig:
         references: references of the scored images, for the intervals of differences; None leaves these out.
         beam_width: in place of each captioner's own.
         variants: these only; all if there are none.
+        layers: variants whose layers are drawn; all if there are none.
         formats: kinds of files.
     """
 
@@ -46,6 +47,7 @@ class ReportConfig:
     references: str | None = None
     beam_width: int | None = None
     variants: tuple[str, ...] = ()
+    layers: tuple[str, ...] = ()
     formats: tuple[str, ...] = FORMATS
 
     def __post_init__(self) -> None:
@@ -73,7 +75,10 @@ def write_report(config: ReportConfig) -> list[Path]:
     files = _table_files(config, rows, seed_rows(reported, rows))
     if set(config.formats) & _NEEDS.keys():
         files |= _page_files(config, _report(config, reported, rows))
-    return [write_bytes(config.output / name, content) for name, content in files.items()]
+    written = [write_bytes(config.output / name, content) for name, content in files.items()]
+    if "md" in config.formats:
+        _remove_other_charts(config, written)
+    return written
 
 
 def report_of(config: ReportConfig, measured: Sequence[Measured]) -> Report:
@@ -128,7 +133,7 @@ def _report(config: ReportConfig, measured: Sequence[Measured], rows: Sequence[R
         title=config.title,
         notes=notes_of(measured, rows),
         tables=readable_tables(rows, seed_rows(measured, rows)),
-        charts=make_charts(measured, rows, _slug(config.title)),
+        charts=make_charts(measured, rows, _slug(config.title), _chosen(measured, config.layers)),
         origins=[_origin(one) for one in measured],
     )
 
@@ -147,9 +152,11 @@ def _page_files(config: ReportConfig, report: Report) -> dict[str, bytes]:
     return files | ({chart.name: chart.svg for chart in report.charts} if "md" in config.formats else {})
 
 
-def make_charts(measured: Sequence[Measured], rows: Sequence[Row], prefix: str) -> list[Chart]:
+def make_charts(
+    measured: Sequence[Measured], rows: Sequence[Row], prefix: str, layers: Sequence[Measured]
+) -> list[Chart]:
     """All charts that there is something to draw for; their files' names begin with the prefix."""
-    return [*_front_charts(measured, rows, prefix), *_layer_charts(measured, prefix)]
+    return [*_front_charts(measured, rows, prefix), *_layer_charts(layers, prefix)]
 
 
 def _front_charts(measured: Sequence[Measured], rows: Sequence[Row], prefix: str) -> list[Chart]:
@@ -177,6 +184,14 @@ def _layer_charts(measured: Sequence[Measured], prefix: str) -> list[Chart]:
             says = f"Layers of {one.name}: zeros, and errors of quantization"
             charts.append(Chart(f"{name}.svg", f"Layers of {one.name}", says, svg, is_detail=True))
     return charts
+
+
+def _remove_other_charts(config: ReportConfig, written: Sequence[Path]) -> None:
+    """Remove charts that an earlier report of this title had and this one hasn't: of variants that are gone."""
+    own = re.compile(re.escape(_slug(config.title)) + r"-(size|speed-\d+|layers-\d+(-[a-z0-9-]+)?)\.svg")
+    for path in set(config.output.glob("*.svg")) - set(written):
+        if own.fullmatch(path.name):
+            path.unlink()
 
 
 def _slug(text: str) -> str:

@@ -18,6 +18,7 @@ from jobs.train_commands.arguments import ANY, FOLDER
 @click.option("--references", help="References of the scored images: gives differences their intervals.")
 @click.option("--beam-width", type=int, help="Compare with this search [default: each captioner's own].")
 @click.option("--variant", "variants", multiple=True, help="Report this variant; several add up [default: all].")
+@click.option("--layers", multiple=True, help="Draw the layers of this variant; several add up [default: of all].")
 @click.option("--format", "formats", multiple=True, type=click.Choice(FORMATS), default=FORMATS, show_default=True)
 def report(
     studies: tuple[Path, ...],
@@ -27,12 +28,13 @@ def report(
     references: str | None,
     beam_width: int | None,
     variants: tuple[str, ...],
+    layers: tuple[str, ...],
     formats: tuple[str, ...],
 ) -> None:
     """Report what was measured below the folders STUDIES: what each variant costs and gains."""
     # Imported late: the help of all commands must not wait for it.
     from compression.report.write import ReportConfig, write_report
 
-    config = ReportConfig(studies, output, title, baseline, references, beam_width, variants, formats)
+    config = ReportConfig(studies, output, title, baseline, references, beam_width, variants, layers, formats)
     for path in write_report(config):
         click.echo(path)

@@ -66,7 +66,11 @@ def test_a_study_makes_and_measures_all_that_can_be_made(
     small, whole = found["encoder=int8+decoder=sparse"], found["model_as_is"]
     assert small.sizes["whole"].stored_bytes < 0.4 * whole.sizes["whole"].stored_bytes
     assert small.sizes["decoder"].nonzeros < 0.7 * small.sizes["decoder"].parameters
-    assert {(speed.threads, speed.images, speed.repeats) for speed in small.speed} <= {(1, 20, 2), (1, 24, 2), (1, 32, 2)}
+    assert {(speed.threads, speed.images, speed.repeats) for speed in small.speed} <= {
+        (1, 20, 2),
+        (1, 24, 2),
+        (1, 32, 2),
+    }
     assert {speed.beam_width for speed in small.speed} == {1, 3}
     assert small.quality[0].scores["CIDEr-D"] > 0
     assert small.steps[0]["kind"] == "hard"

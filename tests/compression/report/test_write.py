@@ -70,11 +70,20 @@ def test_names_that_differ_in_signs_only_have_charts_of_their_own(tmp_path: Path
     assert len(set(names)) == len(names)
 
 
+def test_layers_are_drawn_of_the_variants_that_are_named_and_older_charts_go(study: Path) -> None:
+    write_report(config(study, formats=("md",)))
+    (folder := study.parent / "out").joinpath("a-title-notes.svg").write_text("somebody's own")
+    write_report(config(study, formats=("md",), layers=("int8",)))
+    assert [path.name for path in sorted(folder.glob("*-layers-*"))] == ["a-title-layers-1-int8.svg"]
+    assert (folder / "a-title-notes.svg").exists()
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"variants": ("gone",)}, r"variant 'gone': no such variant; there are model as is, pruned"),
         ({"baseline": "gone"}, r"baseline 'gone': no such variant"),
+        ({"layers": ("gone",)}, r"variant 'gone': no such variant"),
         ({"beam_width": 9}, r"beam width 9: nothing was measured"),
         ({"references": "/nowhere.txt"}, r"nowhere\.txt"),
     ],
