@@ -18,6 +18,7 @@ from compression.calibration import step_samples
 from compression.conversion import Conversion, Graph, convert
 from compression.kept_float import NOTHING_KEPT, KeptFloat
 from compression.settings import CALIBRATED, Format
+from compression.static_shapes import static_products
 
 _IN_FLOAT: frozenset[Format] = frozenset({"float32", "float16"})
 
@@ -79,8 +80,9 @@ def export_decoder(
     """
     first = [{"features": rows[None]} for rows in features]
     steps = step_samples(model.decoder, np.stack(features), max_tokens) if features else []
-    start = convert(model.decoder, _start(model), Conversion(chosen, first, kept))
-    return start, _export_step(model, Conversion(chosen, steps, kept))
+    with static_products(model.decoder):
+        start = convert(model.decoder, _start(model), Conversion(chosen, first, kept))
+        return start, _export_step(model, Conversion(chosen, steps, kept))
 
 
 def _export_step(model: CaptioningModel, conversion: Conversion) -> bytes:

@@ -14,7 +14,17 @@ from __future__ import annotations
 import tensorflow as tf
 import tf_keras
 
-from caption_core.models.decoder import Decoder, Memory, Shapes, State, dropout, tied_logits, zero_state
+from caption_core.models.decoder import (
+    Decoder,
+    Memory,
+    Shapes,
+    State,
+    dropout,
+    merge_heads,
+    split_heads,
+    tied_logits,
+    zero_state,
+)
 from caption_core.models.decoder_configs import AttentionOnAttentionConfig
 from caption_core.models.recurrent import OrthogonalGates, forget_bias, lstm
 
@@ -102,7 +112,7 @@ class AttentionOnAttentionDecoder(Decoder):
         # The LSTM reads the mean feature plus the last context: both go through one matrix, the mean's part only once.
         gates = words + mean_gates + self.gates_from_mean(context) + self.gates_from_h(h)
         h, c = lstm(gates, c)
-        found = _merge_heads(_attend(self._split(self.query(h)), keys, values))
+        found = merge_heads(_attend(self._split(self.query(h)), keys, values))
         context = _glu(self.gated(tf.concat((found, h), -1)))
         return context, (h, c, context)
 
@@ -116,28 +126,18 @@ class AttentionOnAttentionDecoder(Decoder):
         """One refining layer: grid [B, L, units] to grid."""
         query = layers["query"](grid)
         keys, values = self._split(layers["key"](grid)), self._split(layers["value"](grid))
-        found = _merge_heads(_attend(self._split(query), keys, values))
+        found = merge_heads(_attend(self._split(query), keys, values))
         refined = _glu(layers["gated"](tf.concat((found, query), -1)))
         return layers["norm"](grid + dropout(refined, self.config.refining_dropout, seed, place))
 
     def _split(self, rows: tf.Tensor) -> tf.Tensor:
-        """[B, rows, units] to [B, H, rows, D]."""
-        shape = tf.shape(rows)
-        share = self.config.units // self.config.heads
-        return tf.transpose(tf.reshape(rows, (shape[0], shape[1], self.config.heads, share)), (0, 2, 1, 3))
+        return split_heads(rows, self.config.heads)
 
 
 def _attend(query: tf.Tensor, keys: tf.Tensor, values: tf.Tensor) -> tf.Tensor:
     """Scaled dot-product attention (arXiv 1706.03762) a head: [B, H, K, D] over [B, H, L, D] to [B, H, K, D]."""
     energies = tf.matmul(query, keys, transpose_b=True) * query.shape[-1] ** -0.5
     return tf.matmul(tf.nn.softmax(energies), values)
-
-
-def _merge_heads(found: tf.Tensor) -> tf.Tensor:
-    """[B, H, K, D] to [B, K, units]."""
-    shape = tf.shape(found)
-    units = found.shape[1] * found.shape[3]
-    return tf.reshape(tf.transpose(found, (0, 2, 1, 3)), (shape[0], shape[2], units))
 
 
 def _glu(values: tf.Tensor) -> tf.Tensor:

@@ -178,8 +178,22 @@ def additive_attention(queries: tf.Tensor, memory: Memory, energy: tf_keras.laye
         Context, [B, K, size].
     """
     keys, values = memory
-    hidden = tf.tanh(keys[:, tf.newaxis] + queries[:, :, tf.newaxis])  # [B, K, L, attention_units]
-    return tf.matmul(tf.nn.softmax(tf.squeeze(energy(hidden), -1)), values)
+    return tf.matmul(tf.nn.softmax(tf.squeeze(energies(queries, keys, energy), -1)), values)
+
+
+def energies(queries: tf.Tensor, keys: tf.Tensor, energy: tf_keras.layers.Layer) -> tf.Tensor:
+    """Of queries [B, K, attention_units] and keys [B, L, attention_units], by a hidden layer: [B, K, L, heads]."""
+    return energy(tf.tanh(tf.expand_dims(keys, 1) + tf.expand_dims(queries, 2)))
+
+
+def split_heads(rows: tf.Tensor, heads: int) -> tf.Tensor:
+    """[B, rows, units] to [B, heads, rows, share], without a shape that would have to be computed in the graph."""
+    return tf.stack(tf.split(rows, heads, axis=-1), axis=1)
+
+
+def merge_heads(found: tf.Tensor) -> tf.Tensor:
+    """[B, heads, rows, share] to [B, rows, units]; likewise."""
+    return tf.concat(tf.unstack(found, axis=1), -1)
 
 
 def without_unspoken(logits: tf.Tensor) -> tf.Tensor:

@@ -78,7 +78,7 @@ class MergeDecoder(Decoder):
         """See `Decoder.advance`; the hidden is the merged layer, [B, K, units]."""
         h, c = lstm(words + self.gates_from_h(state[0]), state[1])
         (image,) = memory
-        both = h + image if self.config.merge == "add" else tf.concat((h, tf.broadcast_to(image, tf.shape(h))), -1)
+        both = h + image if self.config.merge == "add" else tf.concat((h, image + tf.zeros_like(h)), -1)
         return self.merged(both), (h, c)
 
     def project(self, hidden: tf.Tensor) -> tf.Tensor:

@@ -14,7 +14,18 @@ from __future__ import annotations
 import tensorflow as tf
 import tf_keras
 
-from caption_core.models.decoder import Decoder, Memory, Shapes, State, additive_attention, dropout, tied_logits
+from caption_core.models.decoder import (
+    Decoder,
+    Memory,
+    Shapes,
+    State,
+    additive_attention,
+    dropout,
+    energies,
+    merge_heads,
+    split_heads,
+    tied_logits,
+)
 from caption_core.models.decoder_configs import SoftAttentionConfig
 from caption_core.models.recurrent import OrthogonalGates, forget_bias, gru, lstm
 
@@ -70,8 +81,10 @@ class SoftAttentionDecoder(Decoder):
 
     @property
     def memory_shapes(self) -> Shapes:
-        """The grid as `keys` and `values`."""
-        return {"keys": (None, None, self.config.attention_units), "values": (None, None, self.config.value_units)}
+        """The grid as `keys` and `values`; of several heads, every one's share of the values."""
+        heads, units = self.config.heads, self.config.value_units
+        values = (None, None, units) if heads == 1 else (None, heads, None, units // heads)
+        return {"keys": (None, None, self.config.attention_units), "values": values}
 
     def start(self, features: tf.Tensor, dropout_seed: tf.Tensor | None = None) -> tuple[State, Memory]:
         """See `Decoder.start`."""
@@ -79,7 +92,8 @@ class SoftAttentionDecoder(Decoder):
         values = self.feature_projection(features)
         mean = tf.reduce_mean(values, axis=1, keepdims=True)  # [B, 1, value_units]
         state = tuple(layer(mean) for layer in (self.initial_h, self.initial_c) if layer is not None)
-        return state, (self.key_projection(values), values)
+        keys = self.key_projection(values)
+        return state, (keys, values if self.config.heads == 1 else split_heads(values, self.config.heads))
 
     def read_words(self, words: tf.Tensor) -> tf.Tensor:
         """See `Decoder.read_words`."""
@@ -104,10 +118,5 @@ class SoftAttentionDecoder(Decoder):
         if self.config.heads == 1:
             return additive_attention(self.query(h), memory, self.energy)
         keys, values = memory
-        hidden = tf.tanh(keys[:, tf.newaxis] + self.query(h)[:, :, tf.newaxis])  # [B, K, L, attention_units]
-        weights = tf.nn.softmax(tf.transpose(self.energy(hidden), (0, 3, 1, 2)))  # [B, heads, K, L]
-        share = self.config.value_units // self.config.heads
-        shape = tf.shape(hidden)
-        values = tf.reshape(values, (shape[0], shape[2], self.config.heads, share))
-        context = tf.matmul(weights, tf.transpose(values, (0, 2, 1, 3)))  # [B, heads, K, share]
-        return tf.reshape(tf.transpose(context, (0, 2, 1, 3)), (shape[0], shape[1], self.config.value_units))
+        weights = tf.nn.softmax(tf.transpose(energies(self.query(h), keys, self.energy), (0, 3, 1, 2)))
+        return merge_heads(tf.matmul(weights, values))  # [B, heads, K, L] by [B, heads, L, share]

@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 import tf_keras
 from numpy.typing import NDArray
+from tensorflow.lite.python.schema_py_generated import BuiltinOperator
 from tensorflow.lite.tools import flatbuffer_utils
 
 from caption_core.models.captioning import CaptioningModel, DecoderFunctions
@@ -176,3 +177,10 @@ def custom_operations(graph: bytes) -> set[str]:
     """Names of a LiteRT graph's operations from outside LiteRT: Flex ones are TensorFlow's."""
     model = flatbuffer_utils.convert_bytearray_to_object(bytearray(graph))
     return {code.customCode.decode() for code in model.operatorCodes if code.customCode}
+
+
+def builtin_operations(graph: bytes) -> set[str]:
+    """Names of a LiteRT graph's own operations."""
+    names = {code: name for name, code in vars(BuiltinOperator).items() if name.isupper()}
+    model = flatbuffer_utils.convert_bytearray_to_object(bytearray(graph))
+    return {names[max(code.builtinCode, code.deprecatedBuiltinCode)] for code in model.operatorCodes}
