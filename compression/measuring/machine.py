@@ -19,7 +19,7 @@ def measure_machine() -> Machine:
         processor=_processor(),
         cores=len(os.sched_getaffinity(0)),
         memory_gb=round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 1e9, 1),
-        system=f"{platform.system()} {platform.release()}, {platform.machine()}",
+        system=_system(),
         versions={"python": platform.python_version(), **_versions()},
     )
 
@@ -32,6 +32,12 @@ def _processor(cpu_info: Path = _CPU_INFO) -> str:
             if key.strip() == "model name":
                 return value.strip()
     return platform.machine()
+
+
+def _system() -> str:
+    """Without what follows the release's first two numbers: that is often the name of somebody's own build."""
+    release = ".".join(platform.release().split(".")[:2])
+    return f"{platform.system()} {release}, {platform.machine()}"
 
 
 def _versions() -> dict[str, str]:

@@ -3,6 +3,8 @@ import os
 import platform
 from pathlib import Path
 
+import pytest
+
 from compression.measuring.machine import _processor, measure_machine
 
 
@@ -27,3 +29,8 @@ def test_a_processor_without_a_model_name_is_told_by_its_kind(tmp_path: Path) ->
     info = tmp_path / "cpuinfo"
     info.write_text("processor\t: 0\nBogoMIPS\t: 50.00\n")
     assert _processor(info) == _processor(tmp_path / "none") == platform.machine()
+
+
+def test_the_system_is_told_without_the_name_of_somebodys_own_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(platform, "release", lambda: "6.18.44-mine-v1")
+    assert measure_machine().system == f"{platform.system()} 6.18, {platform.machine()}"
