@@ -91,8 +91,8 @@ def _row(
 
 
 def _epochs(own: Measurement) -> int:
-    """Epochs of training in all of its steps."""
-    return sum(len(step.get("history") or ()) for step in own.steps)
+    """Epochs of training in all of its steps, with masks fixed too."""
+    return sum(len(step.get(training) or ()) for step in own.steps for training in ("history", "fine_tuning"))
 
 
 def _quality_cells(one: Measured, baseline: Measured | None, beam_width: int | None, compare: Compare | None) -> Row:

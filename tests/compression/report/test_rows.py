@@ -42,6 +42,12 @@ def test_changes_are_against_the_captioner_as_it_is(study: Path) -> None:
     assert not {"score_change", "size_change_percent", "threads_1_speedup"} & rows["model as is"].keys()
 
 
+def test_epochs_under_fixed_masks_count(tmp_path: Path) -> None:
+    steps = ({"kind": "supermask", "history": [{}, {}], "fine_tuning": [{}]}, {"kind": "store"})
+    measured = collect([write_study(tmp_path, [measurement("sparse", PRUNE, steps=steps)])])
+    assert make_rows(measured)[0]["epochs"] == 3
+
+
 def test_another_baseline_can_be_named(study: Path) -> None:
     rows = {row["variant"]: row for row in make_rows(collect([study]), baseline="int8")}
     assert rows["model as is"]["size_change_percent"] == pytest.approx(300)
