@@ -24,7 +24,7 @@ def runtime(bundle: Bundle) -> Runtime:
 
 
 def test_it_fits_its_size_and_needs_no_tensorflow(bundle: Bundle) -> None:
-    assert bundle.num_bytes() <= 8_000_000
+    assert bundle.num_bytes() <= 4_000_000
     assert bundle.manifest.runtime == "litert"
 
 
@@ -36,11 +36,12 @@ def test_it_rates_its_parents_captions_as_the_parent_does(bundle: Bundle, runtim
     recorded = RECORDED["photographs"]
     found = log_probabilities(bundle, runtime, {name: entry["caption"] for name, entry in recorded.items()})
     for name, entry in recorded.items():
-        assert np.mean(found[name]) == pytest.approx(np.mean(entry["log_p"]), abs=0.35), name
+        # It was trained on from its parent, with zeros, and not only rounded.
+        assert np.mean(found[name]) == pytest.approx(np.mean(entry["log_p"]), abs=0.5), name
     exact = np.concatenate([entry["log_p"] for entry in recorded.values()])
     quantized = np.concatenate([found[name] for name in recorded])
     assert np.mean(np.abs(exact - quantized)) < 0.25  # nats a word
-    assert np.corrcoef(exact, quantized)[0, 1] > 0.8
+    assert np.corrcoef(exact, quantized)[0, 1] > 0.7
 
 
 def test_captions_are_about_its_parents(bundle: Bundle, runtime: Runtime) -> None:

@@ -10,7 +10,7 @@ from ray._private.ray_constants import get_runtime_env_default_excludes
 from ray._private.runtime_env.packaging import create_package
 
 ROOT = Path(__file__).resolve().parent.parent
-MAX_BYTES = 25_000_000  # the bundled captioner, which has at most 8 MB, the photographs and the code, with room
+MAX_BYTES = 25_000_000  # the bundled captioner, which has at most 4 MB, the photographs and the code, with room
 
 
 @pytest.fixture(scope="module")
