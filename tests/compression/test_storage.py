@@ -17,8 +17,9 @@ from tests.step_contexts import quantized
 
 
 @pytest.fixture(scope="module")
-def captioner(bundled: Path) -> Path:
-    return bundled / "captioner"
+def captioner(bundled: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The bundled captioner with its files as they are; it comes along compressed."""
+    return store_bundle(bundled / "captioner", tmp_path_factory.mktemp("plain") / "bundle", "none").folder
 
 
 @pytest.fixture(scope="module")
