@@ -4,10 +4,27 @@ from __future__ import annotations
 
 from caption_core.errors import UsageError
 from caption_core.models.captioning import CaptioningModel
+from caption_core.runtimes.tensorflow import load_model
+from compression.context import StepContext
 from compression.fine_tuning import by_training
 from compression.masks import apply_masks, global_masks, magnitudes
 from compression.places import Place, chosen_places
+from compression.random_weights import restart_decoder
 from compression.settings import Magnitude, Snip, Supermask
+
+
+def begin(step: Snip | Supermask, context: StepContext) -> tuple[CaptioningModel, list[Place], list[Place]]:
+    """The model that a step begins with, and its matrices as `split_places` has them; what doesn't train is pruned.
+
+    Raises:
+        UsageError: see `split_places`.
+    """
+    model = load_model(context.parent)
+    if step.restart:
+        restart_decoder(context, model)
+    trained, frozen = split_places(model, step)
+    prune_at_once(frozen, step.sparsity)
+    return model, trained, frozen
 
 
 def split_places(model: CaptioningModel, step: Magnitude | Snip | Supermask) -> tuple[list[Place], list[Place]]:

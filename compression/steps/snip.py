@@ -9,14 +9,12 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from caption_core.bundle import Bundle
-from caption_core.runtimes.tensorflow import load_model
 from compression.context import StepContext, record_step, write_float_child
 from compression.fine_tuning import Tuner
 from compression.masks import apply_masks, global_masks, sparsity_figures
 from compression.places import Place
-from compression.random_weights import restart_decoder
 from compression.settings import Snip
-from compression.trained_places import prune_at_once, split_places
+from compression.trained_places import begin
 
 
 def apply(step: Snip, context: StepContext) -> Bundle:
@@ -28,11 +26,7 @@ def apply(step: Snip, context: StepContext) -> Bundle:
     Raises:
         UsageError: no data to train on, `layers` choose none of the matrices, or none of those trains.
     """
-    model = load_model(context.parent)
-    if step.restart:
-        restart_decoder(context, model)
-    trained, frozen = split_places(model, step)
-    prune_at_once(frozen, step.sparsity)
+    model, trained, frozen = begin(step, context)
     tuner = Tuner(context, model, step.training)
     scores = sensitivities(trained, tuner.variables, tuner.gradients(step.batches))
     apply_masks(trained, global_masks(scores, step.sparsity))

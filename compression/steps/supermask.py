@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from caption_core.bundle import Bundle
 from caption_core.models.captioning import CaptioningModel
-from caption_core.runtimes.tensorflow import load_model
 from compression.context import StepContext, record_step, write_float_child
 from compression.fine_tuning import History, Tuner
 from compression.gates import TOLERANCE, Gates
 from compression.masks import sparsity_figures
-from compression.random_weights import restart_decoder
 from compression.settings import Supermask
-from compression.trained_places import prune_at_once, split_places
+from compression.trained_places import begin
 
 
 def apply(step: Supermask, context: StepContext) -> Bundle:
@@ -23,11 +21,7 @@ def apply(step: Supermask, context: StepContext) -> Bundle:
     Raises:
         UsageError: no data to train on, `layers` choose none of the matrices, or none of those trains.
     """
-    model = load_model(context.parent)
-    if step.restart:
-        restart_decoder(context, model)
-    trained, frozen = split_places(model, step)
-    prune_at_once(frozen, step.sparsity)
+    model, trained, frozen = begin(step, context)
     gates = Gates(trained, step)
     history = Tuner(context, model, step.training, gates).run()
     _warn_of_distance(step, context, gates)
