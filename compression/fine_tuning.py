@@ -31,11 +31,8 @@ from compression.context import StepContext
 from compression.distillation import DistilledCaptions, taught
 from compression.feature_matching import FeatureMatching
 from compression.places import Place, places_of, replaced
-from compression.settings import PARTS, Training
+from compression.settings import PARTS, PIXELS, Training
 from compression.teacher import Teacher
-
-PIXELS = "pixels"
-"""Names the start of the encoder, where a block is named otherwise."""
 
 _BATCH_IMAGES = 32
 _CLIP_NORM = 5.0

@@ -10,9 +10,7 @@ from caption_core.errors import UsageError
 from caption_core.models.architectures import check_block
 from compression.architecture_change import design_after, design_of
 from compression.order import StepError
-from compression.settings import CALIBRATED, QuantizationAware, Quantize, Step
-
-_PIXELS = "pixels"
+from compression.settings import PIXELS, QuantizationAware, Quantize, Step
 
 
 def check_fit(steps: Sequence[Step], manifest: Manifest, *, has_images: bool, has_captions: bool) -> None:
@@ -41,7 +39,7 @@ def _named(index: int, step: Step) -> Iterator[None]:
 
 
 def _check_data(step: Step, *, has_images: bool, has_captions: bool) -> None:
-    if isinstance(step, Quantize) and {step.encoder, step.decoder} & CALIBRATED and not has_images:
+    if isinstance(step, Quantize) and step.calibrates and not has_images:
         raise UsageError("calibration needs training images: give --images and --train-split")
     if isinstance(step, QuantizationAware) and not has_images:
         raise UsageError("ranges are measured on training images: give --images and --train-split")
@@ -51,7 +49,7 @@ def _check_data(step: Step, *, has_images: bool, has_captions: bool) -> None:
 
 def _check_trainings(step: Step, encoder: str) -> None:
     for training in step.trainings:
-        if training.encoder_from not in (None, _PIXELS):
+        if training.encoder_from not in (None, PIXELS):
             check_block(encoder, training.encoder_from)
     if isinstance(step, QuantizationAware) and step.part == "encoder" and step.training.encoder_from is None:
         raise UsageError("the encoder is to train: say training.encoder_from, a block or 'pixels'")

@@ -18,6 +18,9 @@ CALIBRATED: frozenset[str] = frozenset({"int8", "int16x8"})
 Sparsity = Annotated[float, Field(gt=0.0, lt=1.0)]
 """Share of a weight's elements that are zero."""
 
+PIXELS = "pixels"
+"""Names the start of the encoder, where a block is named otherwise."""
+
 Rate = Annotated[float, Field(gt=0.0, le=1.0)]
 
 

@@ -15,7 +15,7 @@ from caption_core.metrics.split_files import read_split
 from caption_core.model_card import render_model_card
 from caption_core.training.config import DataConfig
 from compression.files import write_json, write_text
-from compression.measurement import MEASUREMENT, Measurement, Speed, read_measurement
+from compression.measurement import MEASUREMENT, Measurement, read_measurement
 from compression.measuring.quality import ScoredSplit
 from compression.measuring.timing import Timing
 from compression.study import Study
@@ -253,12 +253,7 @@ def _time_variants(config: StudyConfig, outcome: StudyOutcome, tell: Tell) -> No
     tell(f"measuring the speed of {len(found)} captioners in turns")
     speeds = measure_speeds(outcome.made, config.timing, config.sample_files(), tell)
     for name, path in paths.items():
-        write_measurement(path, with_speed(found[name], speeds[name]))
-
-
-def with_speed(measurement: Measurement, speed: Sequence[Speed]) -> Measurement:
-    """The measurement with its speed."""
-    return measurement.model_copy(update={"speed": tuple(speed)})
+        write_measurement(path, found[name].model_copy(update={"speed": speeds[name]}))
 
 
 def write_measurement(path: Path, measurement: Measurement) -> None:
