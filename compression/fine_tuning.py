@@ -34,7 +34,6 @@ from compression.places import Place, places_of, replaced
 from compression.settings import PARTS, PIXELS, Training
 from compression.teacher import Teacher
 
-_BATCH_IMAGES = 32
 _CLIP_NORM = 5.0
 _EMA_DECAY = 0.998
 _SMOOTHING = 0.1
@@ -185,7 +184,8 @@ class Tuner:
         return float(np.mean([float(loss) for loss in losses]))
 
     def _plan(self, epoch: int) -> list[NDArray[np.int64]]:
-        return plan_epoch(self._data.tokens.lengths, batch_images=_BATCH_IMAGES, seed=self._context.seed, epoch=epoch)
+        batch_images, seed = self._training.batch_images, self._context.seed
+        return plan_epoch(self._data.tokens.lengths, batch_images=batch_images, seed=seed, epoch=epoch)
 
     def _batches(
         self, epoch: int, plan: Sequence[NDArray[np.int64]]

@@ -47,6 +47,7 @@ class Training(Settings):
         teacher_beam: hypotheses an image that the teacher's search keeps; as many captions come of it.
         encoder_from: the encoder's first block that trains along; `pixels` is all of it; None freezes it.
         images: train on the first so many images only.
+        batch_images: images of an update; fewer make more updates an epoch, which sparse weights need.
         views: in how many ways an image is seen; None is as the data have it.
     """
 
@@ -60,6 +61,7 @@ class Training(Settings):
     teacher_beam: Annotated[int, Field(ge=1, le=64)] = 3
     encoder_from: str | None = None
     images: Annotated[int, Field(ge=1)] | None = None
+    batch_images: Annotated[int, Field(ge=1, le=4096)] = 32
     views: Annotated[int, Field(ge=1, le=64)] | None = None
 
     @model_validator(mode="after")
