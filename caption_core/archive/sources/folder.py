@@ -1,7 +1,7 @@
 """A folder of image files, searched recursively."""
 
 # Names are bytes here, since not every name is text; pathlib knows only text.
-# ruff: noqa: PTH114, PTH116, PTH118
+# ruff: noqa: PTH114, PTH115, PTH116, PTH118
 
 from __future__ import annotations
 
@@ -29,6 +29,8 @@ IMAGE_EXTENSIONS = (
 )
 
 _SCHEME = "file://"
+
+_PIECE = 1 << 16  # of a file that has grown, or comes in pieces
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +105,10 @@ class FolderSource:
         """
         path = _path(ref.uri)
         try:
-            self._check_inside(path)
-            return read_local_file(path, max_bytes)
+            if os.path.islink(path):
+                self._check_inside(path, os.path.realpath(path, strict=True))
+                return read_local_file(path, max_bytes)
+            return read_local_file(path, max_bytes, self._check_inside)
         except (OSError, ValueError) as error:
             raise local_file_error(path, error) from error
 
@@ -120,11 +124,10 @@ class FolderSource:
             if pattern is None or pattern.matches(os.fsdecode(name)):
                 yield ImageRef(name_to_text(name), _uri(path), _size(path))
 
-    def _check_inside(self, path: bytes) -> None:
-        target = os.path.realpath(path, strict=True)
-        if self.follow_links and os.path.islink(path):
+    def _check_inside(self, path: bytes, real_path: bytes) -> None:
+        if real_path.startswith(os.path.join(os.fsencode(self.root), b"")):
             return
-        if not target.startswith(os.path.join(os.fsencode(self.root), b"")):
+        if not (self.follow_links and os.path.islink(path)):
             raise ImageError(ErrorKind.REFUSED, "a link that leads out of the input folder")
 
 
@@ -146,8 +149,13 @@ class _FolderReader:
         """See `ImageReader`; nothing is open."""
 
 
-def read_local_file(path: bytes, max_bytes: int) -> bytes:
+def read_local_file(path: bytes, max_bytes: int, check: Callable[[bytes, bytes], None] | None = None) -> bytes:
     """Read a regular file under a cap.
+
+    Args:
+        path: of the file.
+        max_bytes: that it may have.
+        check: called with the path and where it leads to, of a file that was opened; raises where it must not be read.
 
     Raises:
         ImageError: UNREADABLE (no regular file), EMPTY or TOO_MANY_BYTES.
@@ -160,9 +168,9 @@ def read_local_file(path: bytes, max_bytes: int) -> bytes:
         # Looked at before it is opened as a file: of a folder, Python would leave the descriptor open.
         if not stat.S_ISREG(status.st_mode):
             raise ImageError(ErrorKind.UNREADABLE, "not a regular file")
-        with open(descriptor, "rb", closefd=False) as file:
-            # One byte more than allowed: a file may have grown since its size was taken.
-            data = file.read(max_bytes + 1) if status.st_size <= max_bytes else b""
+        if check is not None:
+            check(path, _real_path(path, descriptor))
+        data = _read(descriptor, status.st_size, max_bytes) if status.st_size <= max_bytes else b""
     finally:
         os.close(descriptor)
     if status.st_size > max_bytes or len(data) > max_bytes:
@@ -170,6 +178,22 @@ def read_local_file(path: bytes, max_bytes: int) -> bytes:
     if not data:
         raise ImageError(ErrorKind.EMPTY, "zero bytes")
     return data
+
+
+def _read(descriptor: int, size: int, max_bytes: int) -> bytes:
+    """All of a file, up to a byte more than allowed: it may have grown since its size was taken."""
+    data = os.read(descriptor, size + 1)
+    while 0 < len(data) <= max_bytes and (more := os.read(descriptor, min(_PIECE, max_bytes + 1 - len(data)))):
+        data += more
+    return data
+
+
+def _real_path(path: bytes, descriptor: int) -> bytes:
+    """Where an open file lies, without links."""
+    try:
+        return os.readlink(b"/proc/self/fd/%d" % descriptor)
+    except OSError:  # not on Linux
+        return os.path.realpath(path, strict=True)
 
 
 def local_file_error(path: bytes, error: Exception) -> ImageError:
