@@ -116,7 +116,7 @@ def _parent(entry: Path) -> int:
 
 def _is_actor(pid: int) -> bool:
     try:
-        return b"MapWorker" in Path(f"/proc/{pid}/cmdline").read_bytes()
+        return b"ShardActor" in Path(f"/proc/{pid}/cmdline").read_bytes()
     except OSError:
         return False
 

@@ -1,140 +1,165 @@
-"""Pending shards through an autoscaling pool of captioner actors, scheduled by Ray Data.
+"""Pending shards through a pool of captioner actors.
 
-Each shard is one block of one row that holds its number. Images never travel through the object store: actors read the
-plan and the images, write the shard's part, and send back its counts.
+Each actor has one shard at a time and gets the next when it is done, so that no shard waits behind a busy actor while
+another idles. Images never travel: actors read the plan and the images, write the shard's part, and send back its
+counts. The driver sleeps until an actor has something to say.
 """
 
 from __future__ import annotations
 
-import errno
-import json
-import os
-import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
+from collections import deque
+from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from queue import SimpleQueue
 from typing import Any
 
-import ray.data
-from ray.data import ActorPoolStrategy
-from ray.exceptions import RayError
+import ray
+from ray.exceptions import RayActorError
 
-from caption_core.archive.run_record import STATE_FOLDER
-from caption_core.engine.cluster import worker_environment
-from caption_core.engine.console import quiet_ray_data
-from caption_core.engine.native_stderr import native_stderr_in
-from caption_core.engine.pool_size import PoolSize
-from caption_core.engine.shard_captioner import ShardCaptioner
-from caption_core.engine.watchdog import Watchdog
+from caption_core.engine.shard_actor import ShardActor, ShardResult
 from caption_core.engine.work import CaptioningWork, ShardSummary
-from caption_core.engine.worker_metrics import WorkerMetrics
 from caption_core.errors import CapstanError
 from caption_core.images import describe
 
-_WORN_OUT_EXIT_CODE = 75  # EX_TEMPFAIL
-
-# Errors that waiting doesn't mend: no space, no permission, no such folder.
-_LASTING = frozenset(
-    {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOENT, errno.ENOTDIR, errno.EISDIR}
-)
-_PAUSES_S = (1.0, 5.0, 20.0)
+# Actors that may be lost while they load before one of them works, beyond what a machine that goes away takes along.
+_LOST_IN_A_ROW = 5
 
 
-def caption_shards(shard_ids: Sequence[int], work: CaptioningWork, pool: PoolSize) -> Iterator[ShardSummary]:
+def caption_shards(
+    shard_ids: Sequence[int], work: CaptioningWork, size: int, options: dict[str, Any]
+) -> Generator[ShardSummary, None, None]:
     """Caption shards on the connected cluster; yields a summary as each shard is committed, in no order.
+
+    Args:
+        shard_ids: in the order in which they are begun.
+        work: what actors are told.
+        size: actors at most. Those that don't fit now start when there is room for them.
+        options: of each actor: what it claims, and its runtime environment.
 
     Raises:
         CapstanError: a worker can't work, or the same shard lost its worker too often.
     """
-    quiet_ray_data()
-    rows = [{"shard_id": shard_id} for shard_id in shard_ids]
-    dataset = ray.data.from_items(rows, override_num_blocks=len(rows)).map(
-        ShardActor,  # type: ignore[arg-type]  # Ray Data makes one an actor and calls that
-        fn_constructor_args=(work,),
-        compute=ActorPoolStrategy(min_size=pool.minimum, max_size=pool.maximum, initial_size=pool.initial),
-        num_cpus=work.threads,
-        runtime_env={"env_vars": worker_environment(work.threads)},
-    )
-    # Without prefetching: a summary held back until the next one is there would make progress look late.
-    tables: Iterable[Any] = dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0)
-    for row in _rows(tables):
-        if row["failure"]:
-            raise CapstanError(row["failure"])
-        yield ShardSummary.from_json_values(json.loads(row["summary"]))
-
-
-def _rows(tables: Iterable[Any]) -> Iterator[dict[str, Any]]:
+    actor_class = ray.remote(ShardActor).options(num_cpus=work.threads, **options)
+    told = ray.put(work)  # once, since a bundle may be large
+    pool = ActorPool(lambda: actor_class.remote(told), size)
     try:
-        for table in tables:
-            yield from table.to_pylist()
-    except RayError as error:
-        raise CapstanError(f"Ray gave up: {describe(error)}") from error
+        yield from pool.run(shard_ids)
+    finally:
+        pool.close()
 
 
-class ShardActor:
-    """What Ray Data keeps in each actor.
+@dataclass(eq=False)
+class _Member:
+    """An actor, and its shard; none while it starts."""
 
-    Errors that a user can act on come back as rows: raised, they would reach the driver as text among Ray's own.
+    actor: Any
+    shard_id: int | None = None
+
+
+class ActorPool:
+    """Actors that take shards from one queue.
+
+    An actor that is lost, with its process or its machine, is replaced, and its shard goes to the next that is free.
+    When no shard is left, actors are let go one by one.
+
+    Args:
+        start: starts an actor with the methods of `ShardActor`.
+        size: actors at most.
     """
 
-    def __init__(self, work: CaptioningWork) -> None:
-        self._captioner: ShardCaptioner | None = None
-        self._failure = ""
-        self._watchdog = Watchdog(work.image_timeout_s, work.batch_size)
-        self._metrics = WorkerMetrics()
-        try:
-            with _silent_loading(work.output.local_folder):
-                self._captioner = ShardCaptioner(work, self._watchdog.beat)
-        except Exception as error:
-            self._failure = _told(error)
-        self._watchdog.rest()
+    def __init__(self, start: Callable[[], Any], size: int) -> None:
+        self._start, self._size = start, size
+        self._members: set[_Member] = set()
+        self._pending: deque[int] = deque()
+        self._answers: SimpleQueue[tuple[_Member, Future[Any]]] = SimpleQueue()
+        self._lost_in_a_row = 0
 
-    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
-        """Caption the shard of a row; returns its summary as a row."""
-        captioner = self._captioner
-        if captioner is None:
-            return {"failure": self._failure, "summary": ""}
-        if captioner.is_worn_out:
-            # Before this shard is begun: Ray starts another actor and gives it the shard.
-            os._exit(_WORN_OUT_EXIT_CODE)
-        self._watchdog.beat()
-        try:
-            summary = _patiently(lambda: captioner.caption_shard(int(row["shard_id"])))
-        except Exception as error:
-            return {"failure": f"shard {row['shard_id']}: {_told(error)}", "summary": ""}
-        finally:
-            self._watchdog.rest()
-        self._metrics.add(summary)
-        return {"failure": "", "summary": json.dumps(summary.to_json_values())}
+    def run(self, shard_ids: Sequence[int]) -> Generator[ShardSummary, None, None]:
+        """Yields a summary as each shard is committed.
 
+        Raises:
+            CapstanError: an actor can't work, or too many were lost while they loaded.
+        """
+        self._pending.extend(shard_ids)
+        self._fill()
+        while self._members:
+            member, answer = self._answers.get()
+            if member in self._members and (summary := self._taken(member, answer)) is not None:
+                yield summary
 
-def _patiently(caption: Callable[[], ShardSummary]) -> ShardSummary:
-    """Try again what a file system or an object store refuses for no lasting reason."""
-    for pause_s in _PAUSES_S:
-        try:
-            return caption()
-        except OSError as error:
-            if error.errno in _LASTING:
-                raise
-        time.sleep(pause_s)
-    return caption()
+    def close(self) -> None:
+        """End all actors, whatever they do."""
+        for member in self._members:
+            ray.kill(member.actor)
+        self._members.clear()
 
+    def _taken(self, member: _Member, answer: Future[Any]) -> ShardSummary | None:
+        """Act on an answer; returns the summary of a shard that is done."""
+        # Not raised here: a traceback would keep the frames below, and with them actors.
+        error = answer.exception()
+        if isinstance(error, RayActorError):
+            self._lose(member, error)
+            return None
+        if error is not None:
+            raise CapstanError(f"Ray gave up: {describe(error)}") from error
+        result = answer.result()
+        self._lost_in_a_row = 0
+        if isinstance(result, str):  # it has started
+            if result:
+                raise CapstanError(result)
+            self._go_on(member)
+            return None
+        return self._done(member, result)
 
-def _told(error: Exception) -> str:
-    """What the user reads; of an error that nobody foresaw its type too."""
-    text = describe(error)
-    return text if isinstance(error, (CapstanError, OSError)) else f"{type(error).__name__}: {text}"
+    def _done(self, member: _Member, result: ShardResult) -> ShardSummary:
+        if result.summary is None:
+            raise CapstanError(result.failure)
+        member.shard_id = None
+        if result.is_worn_out:
+            self._remove(member)
+            self._fill()
+        else:
+            self._go_on(member)
+        return result.summary
 
+    def _go_on(self, member: _Member) -> None:
+        """Give an actor that is free its next shard, or let it go."""
+        if not self._pending:
+            # An actor without references ends by itself, once what it has to tell is told.
+            self._members.remove(member)
+            self._release_unstarted()
+            return
+        member.shard_id = self._pending.popleft()
+        self._ask(member, member.actor.caption_shard.remote(member.shard_id))
 
-@contextmanager
-def _silent_loading(output: Path | None) -> Iterator[None]:
-    """Keep what runtimes print while they load off the user's screen, and on disk should they crash."""
-    if output is None:
-        yield
-        return
-    log = output / STATE_FOLDER / f"loading-{os.uname().nodename}-{os.getpid()}.log"
-    try:
-        with native_stderr_in(log):
-            yield
-    finally:
-        log.unlink(missing_ok=True)
+    def _lose(self, member: _Member, error: RayActorError) -> None:
+        if member.shard_id is not None:
+            self._pending.appendleft(member.shard_id)  # which keeps its own account of workers that it lost
+        else:
+            self._lost_in_a_row += 1
+        if self._lost_in_a_row > self._size + _LOST_IN_A_ROW:
+            raise CapstanError(f"{self._lost_in_a_row} workers died while they loaded: {describe(error)}") from error
+        self._remove(member)
+        self._fill()
+
+    def _remove(self, member: _Member) -> None:
+        """End an actor by force: threads may hang in it, or it may be out of reach for a while only."""
+        self._members.remove(member)
+        ray.kill(member.actor)
+
+    def _fill(self) -> None:
+        """Start as many actors as there is work for."""
+        starting = sum(member.shard_id is None for member in self._members)
+        for _ in range(min(self._size - len(self._members), len(self._pending) - starting)):
+            member = _Member(self._start())
+            self._members.add(member)
+            self._ask(member, member.actor.failure.remote())
+
+    def _release_unstarted(self) -> None:
+        """Actors that still wait for room would otherwise hold up the end."""
+        for member in [member for member in self._members if member.shard_id is None]:
+            self._remove(member)
+
+    def _ask(self, member: _Member, answer: ray.ObjectRef[Any]) -> None:
+        answer.future().add_done_callback(lambda future: self._answers.put((member, future)))

@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import TextIO
 
@@ -18,7 +19,7 @@ from caption_core.archive.run_state import committed_parts, reconcile
 from caption_core.engine.actor_pool import caption_shards
 from caption_core.engine.captioner_spec import CaptionerSpec
 from caption_core.engine.captioning_config import CaptioningConfig
-from caption_core.engine.cluster import Cluster, connected
+from caption_core.engine.cluster import Cluster, connected, worker_environment
 from caption_core.engine.interruption import interruptible
 from caption_core.engine.native_stderr import native_stderr_in
 from caption_core.engine.pool_size import fit_pool
@@ -115,7 +116,7 @@ def _summaries(
     progress.note(f"{task.num_images:,} of {total:,} images to caption, in {shards}")
     try:
         with (
-            connected(config.cluster) as cluster,
+            connected(replace(config.cluster, variables=worker_environment(config.cpus_per_actor))) as cluster,
             interruptible(),
             stall_notices(progress, lambda: _shortage(cluster, config)) as happened,
         ):
@@ -138,7 +139,7 @@ def _from_pool(
     for text in pool.notes:
         note(text)
     note(f"{work.captioner.model_id} on {cluster.kind.value}: {pool.describe()}")
-    yield from caption_shards(task.shard_ids, work, pool)
+    yield from caption_shards(task.shard_ids, work, pool.maximum, cluster.worker_options)
 
 
 def _shortage(cluster: Cluster, config: CaptioningConfig) -> str:

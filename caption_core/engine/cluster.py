@@ -9,9 +9,9 @@ import shlex
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterator, MutableMapping
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,13 @@ from caption_core.errors import CapstanError, UsageError
 # Ray's job server sets it for the entry point of a submitted job (ray._private.runtime_env.constants).
 _SUBMITTED_JOB_VARIABLE = "RAY_JOB_CONFIG_JSON_ENV_VAR"
 _PACKAGE = Path(caption_core.__file__).resolve().parent
+
+# Without these, glibc gives the memory of each decoded image back to the system, and takes it anew for the next one.
+_MALLOC = {
+    "MALLOC_MMAP_THRESHOLD_": str(8 << 20),
+    "MALLOC_TRIM_THRESHOLD_": str(64 << 20),
+    "MALLOC_TOP_PAD_": str(1 << 20),
+}
 
 _CONNECT_TIMEOUT_S = 10.0
 _POLL_S = 1.0
@@ -52,6 +59,7 @@ class ClusterConfig:
             machine that boots and installs what it needs.
         dashboard: whether a local Ray starts its dashboard, which Ray Train asks for the state of its actors.
         packages: folders of packages beside this one that workers import, sent to a cluster that is joined.
+        variables: environment variables that workers need before they import anything.
     """
 
     address: str | None = None
@@ -59,6 +67,7 @@ class ClusterConfig:
     wait_s: float = 600.0
     dashboard: bool = False
     packages: tuple[Path, ...] = ()
+    variables: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.cpus is not None and self.kind is not ClusterKind.LOCAL:
@@ -89,10 +98,26 @@ class Cluster:
     """A cluster that this process is connected to.
 
     Attributes:
-        kind: whose it is.
+        config: how it was asked for.
     """
 
-    kind: ClusterKind
+    config: ClusterConfig
+
+    @property
+    def kind(self) -> ClusterKind:
+        """Whose it is."""
+        return self.config.kind
+
+    @property
+    def worker_options(self) -> dict[str, Any]:
+        """Options of actors and tasks, with which they see the configured variables.
+
+        Those of a local Ray inherit them: an environment of their own would keep them out of the processes that Ray has
+        started by then.
+        """
+        if self.kind is ClusterKind.LOCAL or not self.config.variables:
+            return {}
+        return {"runtime_env": {"env_vars": dict(self.config.variables)}}
 
     @property
     def can_grow(self) -> bool:
@@ -142,13 +167,30 @@ def connected(config: ClusterConfig) -> Iterator[Cluster]:
     where = config.resolved_address or "here"
     try:
         _check_answers(config)
-        ray.init(**_init_arguments(config))
+        with _inherited(config):
+            ray.init(**_init_arguments(config))
     except Exception as error:  # Ray raises bare ones too, for example when a busy machine starts it too slowly
         raise CapstanError(f"can't use {config.kind.value} ({where}): {_cause(error)}") from error
     try:
-        yield Cluster(config.kind)
+        yield Cluster(config)
     finally:
         ray.shutdown()
+
+
+@contextmanager
+def _inherited(config: ClusterConfig) -> Iterator[None]:
+    """While a local Ray starts, its workers' variables are this process's own."""
+    before = dict(os.environ)
+    if config.kind is ClusterKind.LOCAL:
+        prepare_local_environment(os.environ)
+        os.environ.update(config.variables)
+    try:
+        yield
+    finally:
+        for name in config.variables:
+            os.environ.pop(name, None)
+            if name in before:
+                os.environ[name] = before[name]
 
 
 def _check_answers(config: ClusterConfig) -> None:
@@ -172,7 +214,6 @@ def _init_arguments(config: ClusterConfig) -> dict[str, Any]:
     quiet: dict[str, Any] = {"logging_level": "WARNING"}
     match config.kind:
         case ClusterKind.LOCAL:
-            prepare_local_environment(os.environ)
             # It warns of what is as it should be: that this Ray asks for a token.
             logging.getLogger("ray._private.authentication.authentication_token_setup").setLevel(logging.ERROR)
             local = {"address": "local", "num_cpus": config.cpus, "include_dashboard": config.dashboard}
@@ -215,5 +256,6 @@ def worker_environment(threads: int) -> dict[str, str]:
         "TF_USE_LEGACY_KERAS": "1",
         "TF_CPP_MIN_LOG_LEVEL": "2",
         "TF_NUM_INTEROP_THREADS": "1",
+        **_MALLOC,
         **dict.fromkeys(numbers, str(threads)),
     }

@@ -7,17 +7,22 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
-from caption_core.archive.sources.source import ImageReader
-from caption_core.engine.lookahead import Lookahead
+from caption_core.archive.sources.source import ImageReader, SourceImage
+from caption_core.engine.lookahead import Lookahead, Stages
 from caption_core.engine.work import CaptioningWork
 from caption_core.errors import ImageError
 from caption_core.images import DecodedImage, decode_image, describe
 from caption_core.records import ErrorKind, ImageRef
 
+Answer = TypeVar("Answer")
+
 # An archive that hangs would otherwise cost a shard of a thousand images a day.
 MAX_GIVEN_UP = 8
+
+# Threads that wait for files, which object stores take their time for; each may hold an image's bytes.
+_READERS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +48,13 @@ class LoadedImage:
     carried: Mapping[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class _ReadImage:
+    position: int
+    image: SourceImage
+    read_s: float
+
+
 class ImageLoader:
     """Loads shard after shard.
 
@@ -62,19 +74,24 @@ class ImageLoader:
         self._reader: ImageReader = work.source.open_reader()
         self._todo: Sequence[tuple[int, ImageRef]] = ()
         self._num_given_up = 0
-        # One thread more than CPUs: it waits for files while the others decode.
-        self._ahead = Lookahead(self._load, work.threads + 1, work.image_timeout_s, self._give_up)
+        stages = Stages(self._read, self._compute, self._give_up)
+        self._ahead = Lookahead(stages, readers=_READERS, cpus=work.threads, timeout_s=work.image_timeout_s)
 
     @property
     def num_stuck(self) -> int:
         """Threads that hang in an image that was given up."""
         return self._ahead.num_stuck
 
+    def compute(self, function: Callable[[], Answer]) -> Answer:
+        """Call a function while nothing is decoded: it has the CPUs to itself."""
+        return self._ahead.compute(function)
+
     def load(
         self,
         refs: Sequence[ImageRef],
         positions: Sequence[int],
         ahead: int,
+        together: int = 1,
         note: Callable[[int | None], None] | None = None,
     ) -> Iterator[LoadedImage]:
         """Load images, in order.
@@ -83,13 +100,14 @@ class ImageLoader:
             refs: of a shard.
             positions: which of them.
             ahead: images held or in the making beyond the one handed out.
+            together: images that are waited for at once.
             note: called with each position before its image is touched, and with None when all are done with.
         """
         self._todo, self._num_given_up = [(position, refs[position]) for position in positions], 0
         # These alone: a reader keeps what is announced until it is read.
         self._reader.begin([ref for _, ref in self._todo], beat=self._beat)
         handed_out = 0
-        with closing(self._ahead.map(_noted(self._todo, note), ahead)) as images:
+        with closing(self._ahead.map(_noted(self._todo, note), ahead, together)) as images:
             for image in images:
                 handed_out += 1
                 yield image
@@ -98,21 +116,26 @@ class ImageLoader:
         timeout_s = self._work.image_timeout_s
         yield from (_not_tried(position, timeout_s) for position in positions[handed_out:])
 
-    def _load(self, item: tuple[int, ImageRef]) -> LoadedImage:
+    def _read(self, item: tuple[int, ImageRef]) -> _ReadImage:
         position, ref = item
         begun_s = time.perf_counter()
         try:
             image = self._reader.read(ref, self._work.limits.max_bytes)
         except Exception as error:
-            failure = ImageError(ErrorKind.UNREADABLE, describe(error))
-            return LoadedImage(position, failure, read_s=time.perf_counter() - begun_s)
-        if isinstance(image.data, ImageError):
-            return LoadedImage(position, image.data, read_s=time.perf_counter() - begun_s, carried=image.carried)
-        sha256 = hashlib.sha256(image.data).hexdigest()
-        read_s = time.perf_counter() - begun_s
-        result = self._decode(image.data)
-        decode_s = time.perf_counter() - begun_s - read_s
-        return LoadedImage(position, result, sha256, len(image.data), read_s, decode_s, image.carried)
+            image = SourceImage(ImageError(ErrorKind.UNREADABLE, describe(error)))
+        return _ReadImage(position, image, time.perf_counter() - begun_s)
+
+    def _compute(self, read: _ReadImage) -> LoadedImage:
+        data, carried = read.image.data, read.image.carried
+        if isinstance(data, ImageError):
+            return LoadedImage(read.position, data, read_s=read.read_s, carried=carried)
+        begun_s = time.perf_counter()
+        sha256 = hashlib.sha256(data).hexdigest()
+        hashed_s = time.perf_counter()
+        result = self._decode(data)
+        decode_s = time.perf_counter() - hashed_s
+        read_s = read.read_s + hashed_s - begun_s
+        return LoadedImage(read.position, result, sha256, len(data), read_s, decode_s, carried)
 
     def _decode(self, data: bytes) -> DecodedImage | ImageError:
         try:

@@ -1,4 +1,4 @@
-"""Work done ahead in threads, in order, bounded in number and in time."""
+"""Work done ahead in threads, in order, bounded in number, in time and in CPUs."""
 
 from __future__ import annotations
 
@@ -7,30 +7,53 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeoutError  # a class of its own until Python 3.11
-from typing import Generic, TypeVar
+from dataclasses import dataclass
+from threading import Event
+from typing import Any, Generic, TypeVar
 
 Item = TypeVar("Item")
+Half = TypeVar("Half")
 Result = TypeVar("Result")
+Answer = TypeVar("Answer")
+
+# Patience with results that are waited for together; the caller then takes them one by one.
+_TOGETHER_S = 1.0
 
 
-class Lookahead(Generic[Item, Result]):
-    """Threads that work on the next items while the caller works on the last result.
+@dataclass(frozen=True, slots=True)
+class Stages(Generic[Item, Half, Result]):
+    """What is done with an item, in two stages; what they raise is raised to the caller, at the item's turn.
+
+    Attributes:
+        read: waits for files, mostly.
+        compute: does the rest with what was read; uses a CPU.
+        give_up: called with an item that took too long; its return value becomes the item's result.
+    """
+
+    read: Callable[[Item], Half]
+    compute: Callable[[Half], Result]
+    give_up: Callable[[Item], Result]
+
+
+class Lookahead(Generic[Item, Half, Result]):
+    """Threads that work on the next items while the caller waits for a result, or for a computation of its own.
 
     Python can't end a thread. One that takes too long is left behind, with its item's result replaced, and new threads
     take over; `num_stuck` tells the owner when a process has gathered too many of them.
 
     Args:
-        function: called in the threads; what it raises is raised to the caller, at its item's turn.
-        threads: at work at the same time.
-        timeout_s: that one call may take.
-        give_up: called with an item that took longer; its return value becomes the item's result.
+        stages: what is done with an item.
+        readers: threads that read.
+        cpus: threads that compute. Who goes from one computation to the next need not be woken, which costs a few
+            percent of the time.
+        timeout_s: that a stage of an item may take.
     """
 
-    def __init__(
-        self, function: Callable[[Item], Result], threads: int, timeout_s: float, give_up: Callable[[Item], Result]
-    ) -> None:
-        self._function, self._threads, self._timeout_s, self._give_up = function, threads, timeout_s, give_up
-        self._pool = self._new_pool()
+    def __init__(self, stages: Stages[Item, Half, Result], *, readers: int, cpus: int, timeout_s: float) -> None:
+        self._stages, self._timeout_s = stages, timeout_s
+        self._num_readers, self._num_cpus = readers, cpus
+        self._crew = _Crew(readers, cpus)
+        self._pending: deque[_Try[Item, Half, Result]] = deque()
         self._stuck: list[Future[Result]] = []
 
     @property
@@ -39,74 +62,187 @@ class Lookahead(Generic[Item, Result]):
         self._stuck = [future for future in self._stuck if not future.done()]
         return len(self._stuck)
 
-    def map(self, items: Iterable[Item], ahead: int) -> Generator[Result, None, None]:
-        """Like `map`, in the same order.
+    def map(self, items: Iterable[Item], ahead: int, together: int = 1) -> Generator[Result, None, None]:
+        """Like `map`, in the same order; one at a time.
 
         Args:
             items: taken from only as far as needed.
             ahead: results held or in the making beyond the one handed out, at most; with 0 an item is taken only when
                 the caller asks for its result.
+            together: results that are waited for at once, if they don't take long: each time that the caller is woken
+                costs.
         """
-        pending: deque[_Task[Item, Result]] = deque()
         try:
             for item in items:
-                pending.append(_Task(item, self._function, self._pool))
-                if len(pending) > ahead:
-                    yield self._result(pending.popleft(), pending)
-            while pending:
-                yield self._result(pending.popleft(), pending)
+                self._pending.append(self._begin(item))
+                if len(self._pending) > ahead:
+                    yield self._next(together)
+            while self._pending:
+                yield self._next(together)
         finally:
-            for task in pending:
-                task.future.cancel()
+            for attempt in self._pending:
+                attempt.leave()
+            self._pending.clear()
 
-    def _result(self, task: _Task[Item, Result], pending: Iterable[_Task[Item, Result]]) -> Result:
-        if task.finishes_within(self._timeout_s):
-            return task.future.result()
-        self._stuck.append(task.future)
-        self._pool.shutdown(wait=False)
-        self._pool = self._new_pool()
-        result = self._give_up(task.item)
-        # Others may wait for what the one that hangs holds, so they begin anew, those under way too.
-        for waiting in pending:
-            self._stuck.append(waiting.future)
-            waiting.begin_anew(self._pool)
-        return result
+    def compute(self, function: Callable[[], Answer]) -> Answer:
+        """Call a function in one of the threads that compute, in line behind items; no item begins beside it."""
+        call = self._crew.call(function)
+        while not call.done():
+            if not _wait(call, self._crew.left_s(self._timeout_s)) and self._crew.left_s(self._timeout_s) <= 0:
+                # An item hangs in front of it.
+                call.cancel()
+                self._replace_crew(hanging_begin_anew=False)
+                call = self._crew.call(function)
+        return call.result()
 
-    def _new_pool(self) -> ThreadPoolExecutor:
-        return ThreadPoolExecutor(self._threads, thread_name_prefix="ahead")
+    def _next(self, together: int) -> Result:
+        if not self._pending[0].future.done():
+            _wait(self._pending[min(together, len(self._pending)) - 1].future, min(_TOGETHER_S, self._timeout_s))
+        return self._result(self._pending.popleft())
 
+    def _result(self, attempt: _Try[Item, Half, Result]) -> Result:
+        while not self._finishes(attempt):
+            is_overdue, was_left = self._is_overdue(attempt), attempt.is_left
+            self._leave(attempt)
+            instead = [self._stages.give_up(attempt.item)] if is_overdue else []
+            if not was_left:
+                self._replace_crew(hanging_begin_anew=is_overdue)
+            if instead:
+                return instead[0]
+            # Another item hangs, and has the CPU that this one waits for.
+            attempt = self._begin(attempt.item)
+        return attempt.future.result()
 
-class _Task(Generic[Item, Result]):
-    def __init__(self, item: Item, function: Callable[[Item], Result], pool: ThreadPoolExecutor) -> None:
-        self.item, self._function = item, function
-        self._submit(pool)
+    def _is_overdue(self, attempt: _Try[Item, Half, Result]) -> bool:
+        return attempt.since_s is not None and _left_s(attempt.since_s, self._timeout_s) <= 0
 
-    def begin_anew(self, pool: ThreadPoolExecutor) -> None:
-        """Begin in other threads, unless it is done; what a thread makes of it that is under way is not waited for."""
-        if not self.future.done():
-            self.future.cancel()
-            self._submit(pool)
-
-    def finishes_within(self, timeout_s: float) -> bool:
-        """Wait for the result, for so long after the start, which may lie ahead."""
-        while not self.future.done():
-            left_s = self._started_s[0] + timeout_s - time.monotonic() if self._started_s else timeout_s
+    def _finishes(self, attempt: _Try[Item, Half, Result]) -> bool:
+        """Wait for a result, until its stage takes too long, or that of an item in front of it."""
+        while not attempt.future.done():
+            since_s = attempt.since_s
+            left_s = self._crew.left_s(self._timeout_s) if since_s is None else _left_s(since_s, self._timeout_s)
             if left_s <= 0:
                 return False
-            _wait(self.future, left_s)
+            _wait(attempt.future, left_s)
         return True
 
-    def _submit(self, pool: ThreadPoolExecutor) -> None:
-        self._started_s: list[float] = []
-        self.future: Future[Result] = pool.submit(self._run, self._started_s)
+    def _begin(self, item: Item) -> _Try[Item, Half, Result]:
+        attempt = _Try(item, self._stages, self._crew)
+        self._crew.readers.submit(attempt.read)
+        return attempt
 
-    def _run(self, started_s: list[float]) -> Result:
-        started_s.append(time.monotonic())
-        return self._function(self.item)
+    def _leave(self, attempt: _Try[Item, Half, Result]) -> None:
+        if attempt.since_s is not None and not attempt.is_left:
+            self._stuck.append(attempt.future)
+        attempt.leave()
+
+    def _replace_crew(self, *, hanging_begin_anew: bool) -> None:
+        """Begin what is pending anew, in new threads.
+
+        Args:
+            hanging_begin_anew: also what takes too long, since it may have waited for what another one held; otherwise
+                it is given up at its turn.
+        """
+        self._crew.leave()
+        self._crew = _Crew(self._num_readers, self._num_cpus)
+        for position, waiting in enumerate(self._pending):
+            if not waiting.future.done():
+                self._leave(waiting)
+                if hanging_begin_anew or not self._is_overdue(waiting):
+                    self._pending[position] = self._begin(waiting.item)
 
 
-def _wait(future: Future[Result], seconds: float) -> None:
+class _Crew:
+    """Threads of both stages."""
+
+    def __init__(self, readers: int, cpus: int) -> None:
+        self.readers = ThreadPoolExecutor(readers, thread_name_prefix="read")
+        self._computers = ThreadPoolExecutor(cpus, thread_name_prefix="compute")
+        self._may_compute = Event()
+        self._may_compute.set()
+        self._at_work: set[_Try[Any, Any, Any]] = set()
+
+    def submit(self, attempt: _Try[Any, Any, Any], compute: Callable[[], None]) -> None:
+        """Compute in turn."""
+
+        def turn() -> None:
+            self._may_compute.wait()
+            self._at_work.add(attempt)
+            try:
+                compute()
+            finally:
+                self._at_work.discard(attempt)
+
+        self._computers.submit(turn)
+
+    def call(self, function: Callable[[], Answer]) -> Future[Answer]:
+        """Compute in turn, and alone."""
+
+        def turn() -> Answer:
+            self._may_compute.clear()
+            try:
+                return function()
+            finally:
+                self._may_compute.set()
+
+        return self._computers.submit(turn)
+
+    def left_s(self, timeout_s: float) -> float:
+        """Time until an item computes for too long; the whole where none does."""
+        since_s = [attempt.since_s for attempt in tuple(self._at_work)]
+        return min((_left_s(since, timeout_s) for since in since_s if since is not None), default=timeout_s)
+
+    def leave(self) -> None:
+        """Let the threads end when they can."""
+        self.readers.shutdown(wait=False)
+        self._computers.shutdown(wait=False)
+
+
+class _Try(Generic[Item, Half, Result]):
+    """An item on its way through both stages."""
+
+    def __init__(self, item: Item, stages: Stages[Item, Half, Result], crew: _Crew) -> None:
+        self.item, self._stages, self._crew = item, stages, crew
+        self.future: Future[Result] = Future()
+        self.since_s: float | None = None  # when its stage began; None while it waits for a thread
+        self.is_left = False  # nobody waits for the result
+
+    def leave(self) -> None:
+        """Begin no further stage."""
+        self.is_left = True
+
+    def read(self) -> None:
+        """The first stage, in a thread; the second follows."""
+        if self.is_left:
+            self.future.cancel()
+            return
+        self.since_s = time.monotonic()
+        try:
+            half = self._stages.read(self.item)
+            self.since_s = None
+            self._crew.submit(self, lambda: self._compute(half))
+        except BaseException as error:
+            self.future.set_exception(error)
+
+    def _compute(self, half: Half) -> None:
+        if self.is_left:
+            self.future.cancel()
+            return
+        self.since_s = time.monotonic()
+        try:
+            self.future.set_result(self._stages.compute(half))
+        except BaseException as error:
+            self.future.set_exception(error)
+
+
+def _left_s(since_s: float, timeout_s: float) -> float:
+    return since_s + timeout_s - time.monotonic()
+
+
+def _wait(future: Future[Any], seconds: float) -> bool:
+    """Whether it is done within so many seconds."""
     try:
-        future.exception(timeout=seconds)
+        future.exception(timeout=max(0.0, seconds))
     except FutureTimeoutError:
-        return
+        return False
+    return True

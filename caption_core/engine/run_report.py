@@ -97,6 +97,7 @@ class RunReport:
                 "images": tally.counts.total,
                 "shards": tally.num_shards,
                 "read_bytes": tally.num_bytes,
+                "peak_memory_bytes": tally.peak_memory_bytes,
                 "seconds": round(self.seconds, 3),
                 "images_per_s": {
                     "overall": tally.counts.total / self.seconds,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import resource
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -92,7 +94,14 @@ class ShardCaptioner:
             # An exception is no death: whoever catches it may try again, at full speed.
             log.finish()
         return ShardSummary(
-            shard_id, counts, self._name, shard.started_s, time.time(), shard.stages, num_bytes=shard.num_bytes
+            shard_id,
+            counts,
+            self._name,
+            shard.started_s,
+            time.time(),
+            shard.stages,
+            num_bytes=shard.num_bytes,
+            peak_memory_bytes=_peak_memory_bytes(),
         )
 
     def _commit(self, shard: _ShardInWork, attempt: Attempt, log: AttemptLog) -> OutcomeCounts:
@@ -147,7 +156,8 @@ class ShardCaptioner:
         ahead = 0 if attempt.is_careful else _BATCHES_AHEAD * batch_size
         copies = _Copies(self._work.dedup)
         batch: list[LoadedImage] = []
-        for image in self._loader.load(refs, todo, ahead, log.suspect if attempt.is_careful else None):
+        note = log.suspect if attempt.is_careful else None
+        for image in self._loader.load(refs, todo, ahead, batch_size, note):
             self._beat()
             shard.add(image)
             if isinstance(image.result, ImageError):
@@ -168,7 +178,7 @@ class ShardCaptioner:
             return {}
         before = StageSeconds(encode=self._captioner.encode_s, search=self._captioner.search_s)
         begun_s = time.perf_counter()
-        results = self._results([_pixels(image) for image in batch])
+        results = self._loader.compute(lambda: self._results([_pixels(image) for image in batch]))
         infer_ms = 1000 * (time.perf_counter() - begun_s) / len(batch)
         shard.stages += StageSeconds(
             encode=self._captioner.encode_s - before.encode, search=self._captioner.search_s - before.search
@@ -262,6 +272,12 @@ def _outcome(refs: Sequence[ImageRef], image: LoadedImage, result: Caption | Ima
 
 def _condemned(ref: ImageRef) -> ImageOutcome:
     return ImageOutcome(ref, ImageError(ErrorKind.CRASHED, "its worker died whenever it worked on this image"))
+
+
+def _peak_memory_bytes() -> int:
+    """The most memory that this process has had, in bytes."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else 1024 * peak
 
 
 def _load(work: CaptioningWork) -> Captioner:

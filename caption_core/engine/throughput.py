@@ -14,13 +14,15 @@ class RunTally:
         stages: where their time went, all workers together.
         num_bytes: of images, read.
         num_shards: that they committed.
+        peak_memory_bytes: of the worker that had most.
+        first_shard_s: when the first one was committed, in seconds since the epoch; None before.
     """
 
     def __init__(self) -> None:
         self.counts = OutcomeCounts()
         self.stages = StageSeconds()
-        self.num_bytes = self.num_shards = 0
-        self._first_s: float | None = None
+        self.num_bytes = self.num_shards = self.peak_memory_bytes = 0
+        self.first_shard_s: float | None = None
         self._last_s = 0.0
         self._images_after_first = 0.0
         self._by_worker: dict[str, tuple[int, float]] = {}
@@ -31,14 +33,15 @@ class RunTally:
         self.stages += summary.stages
         self.num_bytes += summary.num_bytes
         self.num_shards += 1
+        self.peak_memory_bytes = max(self.peak_memory_bytes, summary.peak_memory_bytes)
         images, busy_s = self._by_worker.get(summary.worker, (0, 0.0))
         duration_s = summary.finished_s - summary.started_s
         self._by_worker[summary.worker] = images + summary.counts.total, busy_s + duration_s
         self._last_s = max(self._last_s, summary.finished_s)
-        if self._first_s is None:
-            self._first_s = summary.finished_s
+        if self.first_shard_s is None:
+            self.first_shard_s = summary.finished_s
         else:
-            self._images_after_first += _images_after(summary, self._first_s)
+            self._images_after_first += _images_after(summary, self.first_shard_s)
 
     def steady_rate(self) -> float | None:
         """Images a second from the moment the first shard was done: without start-up and warm-up.
@@ -46,9 +49,9 @@ class RunTally:
         A shard that was under way at that moment counts with the share of its time that came after. None where nothing
         came after.
         """
-        if self._first_s is None or self._last_s <= self._first_s:
+        if self.first_shard_s is None or self._last_s <= self.first_shard_s:
             return None
-        return self._images_after_first / (self._last_s - self._first_s)
+        return self._images_after_first / (self._last_s - self.first_shard_s)
 
     def rate_by_worker(self) -> dict[str, float]:
         """Images a second of each worker's working time."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 
 from caption_core.archive.outcomes import OutcomeCounts
 from caption_core.archive.run_state import RunIdentity
@@ -80,6 +80,7 @@ class ShardSummary:
         finished_s: seconds since the epoch.
         stages: where the time went.
         num_bytes: read.
+        peak_memory_bytes: of the worker so far.
     """
 
     shard_id: int
@@ -89,13 +90,4 @@ class ShardSummary:
     finished_s: float
     stages: StageSeconds = field(default_factory=StageSeconds)
     num_bytes: int = 0
-
-    def to_json_values(self) -> dict[str, object]:
-        """As values that JSON can hold."""
-        return asdict(self)
-
-    @classmethod
-    def from_json_values(cls, values: dict[str, object]) -> ShardSummary:
-        """What `to_json_values` made."""
-        counts, stages = OutcomeCounts(**values["counts"]), StageSeconds(**values["stages"])  # type: ignore[arg-type]
-        return cls(**{**values, "counts": counts, "stages": stages})  # type: ignore[arg-type]
+    peak_memory_bytes: int = 0

@@ -1,56 +1,132 @@
-"""What a worker does when a file system or an object store refuses."""
+"""A pool of real actors: each shard once, none behind a busy actor, and what is lost begins anew."""
 
 from __future__ import annotations
 
-import errno
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
+import ray
 
 from caption_core.archive.outcomes import OutcomeCounts
-from caption_core.engine.actor_pool import _patiently
+from caption_core.engine.actor_pool import ActorPool
+from caption_core.engine.cluster import ClusterConfig, connected
+from caption_core.engine.shard_actor import ShardResult
 from caption_core.engine.work import ShardSummary
-
-SUMMARY = ShardSummary(0, OutcomeCounts(1), "worker", 0, 1)
-
-
-class Refusing:
-    """Raises so many times before it works."""
-
-    def __init__(self, error: OSError, times: int) -> None:
-        self._error, self._left = error, times
-        self.calls = 0
-
-    def __call__(self) -> ShardSummary:
-        self.calls += 1
-        self._left -= 1
-        if self._left >= 0:
-            raise self._error
-        return SUMMARY
+from caption_core.errors import CapstanError
 
 
-@pytest.fixture(autouse=True)
-def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The pauses that were made; none of them is waited for."""
-    made: list[float] = []
-    monkeypatch.setattr("caption_core.engine.actor_pool.time.sleep", made.append)
-    return made
+class Actor:
+    """Behaves by what is told of a shard: seconds to take, or 'die', 'fail', 'wear'; notes what it does."""
+
+    def __init__(self, notes: Path, told: dict[int, Any]) -> None:
+        self._notes, self._told = notes, told
+        if told.get(-1) == "die" and not self._note("died-loading"):
+            os._exit(1)
+        if told.get(-1) == "die always":
+            os._exit(1)
+
+    def failure(self) -> str:
+        return str(self._told.get(-2, ""))
+
+    def caption_shard(self, shard_id: int) -> ShardResult:
+        begun_s, told = time.time(), self._told.get(shard_id, 0)
+        if told == "die" and not self._note(f"died-{shard_id}"):
+            os._exit(1)
+        if told == "fail":
+            return ShardResult(None, f"shard {shard_id}: no")
+        if isinstance(told, float):
+            time.sleep(told)
+        summary = ShardSummary(shard_id, OutcomeCounts(1), str(os.getpid()), begun_s, time.time())
+        return ShardResult(summary, is_worn_out=told == "wear")
+
+    def _note(self, name: str) -> bool:
+        """Whether it was noted before."""
+        path = self._notes / name
+        was_there = path.exists()
+        path.touch()
+        return was_there
 
 
-def test_what_passes_is_waited_for_with_growing_pauses(pauses: list[float]) -> None:
-    assert _patiently(Refusing(OSError("AWS Error SLOW_DOWN"), 3)) == SUMMARY
-    assert pauses == [1.0, 5.0, 20.0]
+@pytest.fixture(scope="module", autouse=True)
+def local_ray() -> Iterator[None]:
+    with connected(ClusterConfig(cpus=2)):
+        yield
 
 
-def test_what_does_not_pass_is_raised_in_the_end(pauses: list[float]) -> None:
-    refusing = Refusing(OSError("connection reset"), 99)
-    with pytest.raises(OSError, match="connection reset"):
-        _patiently(refusing)
-    assert (refusing.calls, len(pauses)) == (4, 3)
+@pytest.fixture
+def pool_of(tmp_path: Path) -> Iterator[Callable[..., ActorPool]]:
+    pools: list[ActorPool] = []
+
+    def make(size: int, told: dict[int, Any] | None = None) -> ActorPool:
+        start = ray.remote(Actor).options(num_cpus=1).remote
+        pools.append(ActorPool(lambda: start(tmp_path, told or {}), size))
+        return pools[-1]
+
+    yield make
+    for pool in pools:
+        pool.close()
 
 
-@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EACCES, errno.ENOENT])
-def test_what_waiting_does_not_mend_is_raised_at_once(number: int, pauses: list[float]) -> None:
-    refusing = Refusing(OSError(number, "no"), 99)
-    with pytest.raises(OSError, match="no"):
-        _patiently(refusing)
-    assert (refusing.calls, pauses) == (1, [])
+Pools = Callable[..., ActorPool]
+
+
+def test_each_shard_is_done_once(pool_of: Pools) -> None:
+    done = [summary.shard_id for summary in pool_of(2).run(range(20))]
+    assert sorted(done) == list(range(20))
+
+
+def test_no_shard_waits_behind_a_busy_actor(pool_of: Pools) -> None:
+    summaries = {summary.shard_id: summary for summary in pool_of(2, {0: 3.0}).run(range(8))}
+    slow = summaries[0]
+    others = [summary for summary in summaries.values() if summary.shard_id != 0]
+    assert all(summary.worker != slow.worker for summary in others if summary.started_s > slow.started_s)
+    assert max(summary.finished_s for summary in others) < slow.finished_s
+
+
+def test_a_lost_actor_is_replaced_and_its_shard_begun_anew(pool_of: Pools) -> None:
+    done = [summary.shard_id for summary in pool_of(2, {3: "die", 4: "die"}).run(range(8))]
+    assert sorted(done) == list(range(8))
+
+
+def test_a_worn_out_actor_is_replaced(pool_of: Pools) -> None:
+    summaries = sorted(pool_of(1, {0: "wear"}).run(range(3)), key=lambda summary: summary.shard_id)
+    assert summaries[0].worker != summaries[1].worker == summaries[2].worker
+
+
+def test_an_actor_may_die_while_it_loads(pool_of: Pools) -> None:
+    assert len(list(pool_of(1, {-1: "die"}).run(range(3)))) == 3
+
+
+def test_actors_that_always_die_end_the_run(pool_of: Pools) -> None:
+    with pytest.raises(CapstanError, match="died while they loaded"):
+        list(pool_of(1, {-1: "die always"}).run(range(3)))
+
+
+def test_an_actor_that_cannot_work_says_why(pool_of: Pools) -> None:
+    with pytest.raises(CapstanError, match="no such captioner"):
+        list(pool_of(2, {-2: "no such captioner"}).run(range(3)))
+
+
+def test_a_shard_that_fails_ends_the_run(pool_of: Pools) -> None:
+    with pytest.raises(CapstanError, match="shard 2: no"):
+        list(pool_of(2, {2: "fail"}).run(range(9)))
+
+
+def test_actors_that_find_no_room_hold_up_nothing(pool_of: Pools) -> None:
+    done = [summary.shard_id for summary in pool_of(5, dict.fromkeys(range(10), 0.1)).run(range(10))]
+    assert sorted(done) == list(range(10))
+
+
+def test_an_end_from_outside_ends_the_actors(pool_of: Pools) -> None:
+    pool = pool_of(2, dict.fromkeys(range(10), 60.0) | {0: 0.0})
+    summaries = pool.run(range(10))
+    assert next(summaries).shard_id == 0
+    pool.close()
+    end_s = time.monotonic() + 30
+    while ray.available_resources().get("CPU", 0) < 2:
+        assert time.monotonic() < end_s
+        time.sleep(0.1)

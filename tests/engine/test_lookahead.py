@@ -10,11 +10,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from caption_core.engine.lookahead import Lookahead
+from caption_core.engine.lookahead import Lookahead, Stages
 
 
-def lookahead(function: Callable[[int], int], threads: int = 1, timeout_s: float = 60) -> Lookahead[int, int]:
-    return Lookahead(function, threads, timeout_s, give_up=lambda item: -1 - item)
+def lookahead(
+    function: Callable[[int], int],
+    threads: int = 1,
+    timeout_s: float = 60,
+    *,
+    read: Callable[[int], int] = int,
+    give_up: Callable[[int], int] = lambda item: -1 - item,
+) -> Lookahead[int, int, int]:
+    stages = Stages(read, function, give_up)
+    return Lookahead(stages, readers=4, cpus=threads, timeout_s=timeout_s)
 
 
 @settings(deadline=None)
@@ -118,8 +126,124 @@ def test_a_call_that_waits_for_one_that_hangs_begins_anew() -> None:
         fresh.set()
         return -1 - item
 
-    worker: Lookahead[int, int] = Lookahead(work, 2, 0.3, give_up)
+    worker = lookahead(work, 2, 0.3, give_up=give_up)
     try:
         assert list(worker.map(range(6), 4)) == [-1, 1, 2, 3, 4, 5]
     finally:
         release.set()
+
+
+def test_reading_goes_on_while_the_caller_computes() -> None:
+    read = threading.Semaphore(0)
+
+    def reading(item: int) -> int:
+        read.release()
+        return item
+
+    worker = lookahead(lambda item: item * 2, read=reading)
+    results = worker.map(range(10), 4)
+    assert next(results) == 0
+
+    def caller() -> bool:
+        return all(read.acquire(timeout=10) for _ in range(5))
+
+    assert worker.compute(caller), "items 0 to 4 are read though only item 0 was asked for"
+    assert list(results) == list(range(2, 20, 2))
+
+
+@pytest.mark.parametrize("cpus", [1, 3])
+def test_nothing_begins_to_be_computed_beside_the_caller(cpus: int) -> None:
+    calling, beside = threading.Event(), []
+
+    def work(item: int) -> int:
+        if calling.is_set():
+            beside.append(item)
+        return item
+
+    worker = lookahead(work, cpus)
+    results = worker.map(range(40), 20)
+    next(results)
+    # Those that began before it may still be under way.
+    time.sleep(0.05)
+
+    def caller() -> str:
+        calling.set()
+        time.sleep(0.1)
+        calling.clear()
+        return "done"
+
+    for _ in range(3):
+        assert worker.compute(caller) == "done"
+        next(results)
+    assert len(beside) < cpus
+    assert len(list(results)) == 36
+
+
+def test_what_the_caller_computes_may_fail() -> None:
+    worker = lookahead(lambda item: item)
+    with pytest.raises(ZeroDivisionError):
+        worker.compute(lambda: 1 // 0)
+    assert worker.compute(lambda: 5) == 5
+    assert list(worker.map(range(3), 1)) == [0, 1, 2]
+
+
+def test_the_caller_does_not_wait_behind_an_item_that_hangs() -> None:
+    release = threading.Event()
+
+    def work(item: int) -> int:
+        if item == 2:
+            release.wait()
+        return item
+
+    worker = lookahead(work, timeout_s=0.2)
+    try:
+        results = worker.map(range(6), 5)
+        assert next(results) == 0
+        assert worker.compute(lambda: "done") == "done"
+        assert list(results) == [1, -3, 3, 4, 5]
+    finally:
+        release.set()
+
+
+def test_an_item_in_line_behind_one_that_hangs_is_done_all_the_same() -> None:
+    """Item 0 is read later than item 1, which then has the only CPU."""
+    computing, release = threading.Event(), threading.Event()
+
+    def reading(item: int) -> int:
+        if item == 0:
+            computing.wait(10)
+        return item
+
+    def work(item: int) -> int:
+        if item == 1:
+            computing.set()
+            release.wait()
+        return item
+
+    worker = lookahead(work, timeout_s=0.2, read=reading)
+    try:
+        assert list(worker.map(range(4), 3)) == [0, -2, 2, 3]
+    finally:
+        release.set()
+
+
+@pytest.mark.parametrize("together", [1, 3, 50])
+def test_results_waited_for_together_are_the_same(together: int) -> None:
+    assert list(lookahead(lambda item: item * 2).map(range(20), 8, together)) == list(range(0, 40, 2))
+
+
+def test_a_caller_that_leaves_ends_the_work() -> None:
+    done: list[int] = []
+
+    def work(item: int) -> int:
+        time.sleep(0.005)
+        done.append(item)
+        return item
+
+    worker = lookahead(work)
+    results = worker.map(range(100), 50)
+    assert next(results) == 0
+    results.close()
+    worker.compute(lambda: None)
+    assert len(done) < 20
+    assert list(worker.map(range(3), 1)) == [0, 1, 2]

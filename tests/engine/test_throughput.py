@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 
 import pytest
@@ -65,8 +64,3 @@ def test_everything_is_added_up() -> None:
     assert total.stages == StageSeconds(3, 6, 9, 12, 15)
     assert (total.num_bytes, total.num_shards) == (2500, 3)
     assert total.rate_by_worker() == {"a": 3.0, "b": 2.0}
-
-
-def test_a_summary_survives_json() -> None:
-    summary = ShardSummary(3, OutcomeCounts(5, {"corrupt": 5}), "b", 0.5, 5, StageSeconds(read=1), 500)
-    assert ShardSummary.from_json_values(json.loads(json.dumps(summary.to_json_values()))) == summary
