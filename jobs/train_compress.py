@@ -10,6 +10,7 @@ import click
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that a plain checkout runs as it is
 
 from jobs.command_line import run_command
+from jobs.train_commands.benchmark import benchmark
 from jobs.train_commands.compress import compress
 from jobs.train_commands.evaluate import evaluate
 from jobs.train_commands.record import record
@@ -23,7 +24,7 @@ def main() -> None:
     """Train captioners, compress them and measure what that cost and gained."""
 
 
-for command in (train, compress, study, report, evaluate, record):
+for command in (train, compress, study, report, evaluate, record, benchmark):
     main.add_command(command)
 
 if __name__ == "__main__":

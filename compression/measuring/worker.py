@@ -136,7 +136,22 @@ def _resident_bytes() -> int:
     return int(pages) * os.sysconf("SC_PAGE_SIZE")
 
 
-_TASKS: dict[str, Callable[[Request], Any]] = {"speed": _measure_speed, "loading": _measure_loading}
+def _measure_stages(request: Request) -> Reply:
+    """Time the stages of captioning and a loop over them."""
+    from caption_core.captioner import load_captioner
+    from compression.measuring.stages import measure_stages, search_of
+
+    captioner = load_captioner(Path(request["bundle"]), threads=request["threads"])
+    files, search = [Path(file) for file in request["files"]], search_of(captioner, request["beam_width"])
+    wanted = {name: request[name] for name in ("images", "batch", "threads")}
+    return measure_stages(captioner, files, search, **wanted)
+
+
+_TASKS: dict[str, Callable[[Request], Any]] = {
+    "speed": _measure_speed,
+    "loading": _measure_loading,
+    "stages": _measure_stages,
+}
 
 if __name__ == "__main__":
     main()

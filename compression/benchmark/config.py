@@ -1,0 +1,73 @@
+"""What a benchmark measures."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from caption_core.engine.cluster import ClusterConfig, ClusterKind
+from caption_core.errors import UsageError
+
+NOOP = "noop"
+"""In place of a bundle: a captioner that says the same of every image, at once."""
+
+Source = Literal["files", "memory"]
+
+
+@dataclass(frozen=True, slots=True)
+class BenchmarkConfig:
+    """A sweep over captioners, pools and batches.
+
+    Attributes:
+        variants: bundles by name; None is the captioner that does nothing.
+        images: folder whose images are captioned, over and over.
+        output: folder of the report.
+        source: where actors read the images from: their files, or memory.
+        num_images: that a job captions.
+        shard_size: images a part.
+        actors: sizes of the pool.
+        batch_sizes: images in one call of the captioner.
+        beam_widths: of the search; none for each captioner's own.
+        repeats: rounds, in which all take turns.
+        cpus_per_actor: CPUs that an actor claims and uses.
+        stages: whether to measure stages and the loop by hand too, in one process on this machine.
+        cluster: where the jobs run.
+    """
+
+    variants: Mapping[str, Path | None]
+    images: Path
+    output: Path
+    source: Source = "files"
+    num_images: int = 4096
+    shard_size: int = 256
+    actors: tuple[int, ...] = (1, 2)
+    batch_sizes: tuple[int, ...] = (32,)
+    beam_widths: tuple[int, ...] = ()
+    repeats: int = 3
+    cpus_per_actor: int = 1
+    stages: bool = True
+    cluster: ClusterConfig = field(default_factory=ClusterConfig)
+
+    def __post_init__(self) -> None:
+        if not self.variants:
+            raise UsageError("a benchmark needs at least one captioner")
+        for what in ("num_images", "shard_size", "repeats", "cpus_per_actor"):
+            if getattr(self, what) < 1:
+                raise UsageError(f"{what.replace('_', ' ')} must be at least 1, not {getattr(self, what)}")
+        for what in ("actors", "batch_sizes", "beam_widths"):
+            values = getattr(self, what)
+            if any(value < 1 for value in values) or len(set(values)) < len(values):
+                raise UsageError(f"{what.replace('_', ' ')} must be different numbers from 1, not {values}")
+        if 2 * self.shard_size * max(self.actors, default=1) > self.num_images:
+            raise UsageError(
+                f"{self.num_images:,} images in shards of {self.shard_size:,} are too few for {max(self.actors)} "
+                "actors: a steady rate needs two shards an actor at least"
+            )
+        cores = len(os.sched_getaffinity(0))
+        if self.cluster.kind is ClusterKind.LOCAL and max(self.actors, default=1) * self.cpus_per_actor > cores:
+            raise UsageError(
+                f"{max(self.actors)} actors of {self.cpus_per_actor} CPUs don't fit on this machine's {cores} cores"
+            )

@@ -1,0 +1,190 @@
+"""What a benchmark found: a table, a chart, and rows for programs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING
+
+from matplotlib.ticker import MaxNLocator
+
+from compression.benchmark.config import BenchmarkConfig
+from compression.benchmark.repeated_images import RepeatedImages
+from compression.files import write_bytes
+from compression.measurement import Machine
+from compression.measuring.machine import measure_machine
+from compression.measuring.stages import STAGES
+from compression.report.columns import Table
+from compression.report.rows import Row
+from compression.report.svg import COLOURS, INK, drawing, svg_of
+from compression.report.tables import as_csv, as_json, as_markdown, as_parquet, escape
+
+if TYPE_CHECKING:
+    from compression.benchmark.run import Measured
+
+_MARKERS = ("o", "s", "^", "D", "v")
+
+
+def write_report(config: BenchmarkConfig, images: RepeatedImages, measured: Sequence[Measured]) -> list[Path]:
+    """Write `benchmark.md`, `.svg`, `.json`, `.csv` and `.parquet`; each is there whole or not at all."""
+    rows = rows_of(measured)
+    machine = measure_machine()
+    files = {
+        "benchmark.svg": _chart(rows),
+        "benchmark.md": _page(config, images, machine, rows).encode(),
+        "benchmark.json": _as_json(config, images, machine, rows),
+        "benchmark.csv": as_csv(rows),
+        "benchmark.parquet": as_parquet(rows),
+    }
+    return [write_bytes(config.output / name, content) for name, content in files.items()]
+
+
+def rows_of(measured: Sequence[Measured]) -> list[Row]:
+    """A row a point: medians of the repeats, and how far they lie apart."""
+    rows = [_row(one) for one in measured]
+    single = {_alike(row): row["steady_images_per_s"] for row in rows if row["actors"] == 1}
+    for row in rows:
+        row["actors_speedup"] = row["steady_images_per_s"] / single[_alike(row)] if _alike(row) in single else None
+    return rows
+
+
+def _alike(row: Row) -> tuple[object, ...]:
+    return row["variant"], row["batch_size"], row["beam_width"]
+
+
+def _row(one: Measured) -> Row:
+    rates = [job.steady_images_per_s for job in one.jobs]
+    row: Row = {
+        **asdict(one.point),
+        "repeats": len(one.jobs),
+        "steady_images_per_s": median(rates),
+        "steady_lowest": min(rates),
+        "steady_highest": max(rates),
+        "overall_images_per_s": median(job.overall_images_per_s for job in one.jobs),
+        "first_part_s": median(job.first_part_s for job in one.jobs),
+        "peak_memory_mb": max(job.peak_memory_bytes for job in one.jobs) / 1e6,
+    }
+    return row | _stage_columns(one, row["steady_images_per_s"])
+
+
+def _stage_columns(one: Measured, steady: float) -> Row:
+    """Stages in milliseconds an image; the rate that they bound; the loop's share of it, and the job's of the loops."""
+    if not one.stages:
+        return dict.fromkeys([*(f"{stage}_ms" for stage in STAGES), "bound_images_per_s", "loop_images_per_s"]) | {
+            "loop_share_of_bound": None,
+            "job_share_of_loops": None,
+        }
+    seconds = {stage: median(times[stage] for times in one.stages) for stage in STAGES}
+    bound, loop = 1 / sum(seconds.values()), 1 / median(times["loop"] for times in one.stages)
+    return {
+        **{f"{stage}_ms": 1000 * value for stage, value in seconds.items()},
+        "bound_images_per_s": bound,
+        "loop_images_per_s": loop,
+        "loop_share_of_bound": loop / bound,
+        "job_share_of_loops": steady / (one.point.actors * loop),
+    }
+
+
+def _as_json(config: BenchmarkConfig, images: RepeatedImages, machine: Machine, rows: Sequence[Row]) -> bytes:
+    values = {
+        "machine": machine.model_dump(mode="json"),
+        "settings": _settings(config, images),
+        "rows": json.loads(as_json(rows)),
+    }
+    return (json.dumps(values, indent=1) + "\n").encode()
+
+
+def _settings(config: BenchmarkConfig, images: RepeatedImages) -> dict[str, object]:
+    return {
+        "images": config.num_images,
+        "different_images": len(images.refs),
+        "mean_bytes": round(sum(ref.num_bytes for ref in images.refs) / len(images.refs)),
+        "source": config.source,
+        "shard_size": config.shard_size,
+        "cpus_per_actor": config.cpus_per_actor,
+        "cluster": config.cluster.kind.value,
+        "repeats": config.repeats,
+    }
+
+
+def _page(config: BenchmarkConfig, images: RepeatedImages, machine: Machine, rows: Sequence[Row]) -> str:
+    settings = _settings(config, images)
+    versions = ", ".join(f"{name} {number}" for name, number in machine.versions.items())
+    parts = [
+        "# Benchmark",
+        f"{escape(machine.processor)}, {machine.cores} cores, {machine.memory_gb:g} GB, {escape(machine.system)}; "
+        f"{versions}.",
+        f"{settings['images']:,} images a job, {settings['different_images']:,} different ones of "
+        f"{settings['mean_bytes']:,} bytes on average, from {settings['source']}, in shards of {config.shard_size:,}; "
+        f"{config.cpus_per_actor} CPUs an actor, on {settings['cluster']}. Medians of {config.repeats} repeats in "
+        "which all took turns; steady rates begin when the first shard is done.",
+        "## Jobs",
+        as_markdown(_table(rows, _JOB_COLUMNS)),
+        "![images a second against actors](benchmark.svg)",
+    ]
+    if staged := [row for row in rows if row["loop_images_per_s"]]:
+        parts += ["## Stages", _STAGES_TEXT, as_markdown(_table(staged, _STAGE_COLUMNS))]
+    return "\n\n".join(part.rstrip("\n") for part in parts) + "\n"
+
+
+_STAGES_TEXT = (
+    "Milliseconds an image of each stage by itself, in one process without Ray; the bound is what they add up to, the "
+    "loop is written by hand over the same stages, and the job's share is that of so many loops as it has actors."
+)
+
+_Format = Callable[[Row], str]
+
+
+def _number(name: str, form: str) -> _Format:
+    return lambda row: "" if row.get(name) is None else format(row[name], form)
+
+
+_POINT: dict[str, _Format] = {
+    "captioner": lambda row: str(row["variant"]),
+    "actors": _number("actors", ","),
+    "batch": _number("batch_size", ","),
+    "beam": lambda row: "own" if row["beam_width"] is None else str(row["beam_width"]),
+}
+_JOB_COLUMNS: dict[str, _Format] = _POINT | {
+    "images/s": _number("steady_images_per_s", ",.1f"),
+    "lowest": _number("steady_lowest", ",.1f"),
+    "highest": _number("steady_highest", ",.1f"),
+    "times one actor": _number("actors_speedup", ".2f"),
+    "of the loops": _number("job_share_of_loops", ".2f"),
+    "first part, s": _number("first_part_s", ".1f"),
+    "actor's memory, MB": _number("peak_memory_mb", ",.0f"),
+}
+_STAGE_COLUMNS: dict[str, _Format] = _POINT | {
+    **{stage: _number(f"{stage}_ms", ".3f") for stage in STAGES},
+    "bound, images/s": _number("bound_images_per_s", ",.1f"),
+    "loop, images/s": _number("loop_images_per_s", ",.1f"),
+    "of the bound": _number("loop_share_of_bound", ".2f"),
+}
+
+
+def _table(rows: Sequence[Row], columns: dict[str, _Format]) -> Table:
+    cells = tuple(tuple(cell(row) for cell in columns.values()) for row in rows)
+    return Table("", tuple(columns), ("",) * len(columns), cells)
+
+
+def _chart(rows: Sequence[Row]) -> bytes:
+    """Images a second against actors, a line a captioner, batch and beam."""
+    lines: dict[tuple[object, ...], list[Row]] = {}
+    for row in rows:
+        lines.setdefault(_alike(row), []).append(row)
+    with drawing(6.0, 3.6) as figure:
+        axes = figure.subplots()
+        for number, ((variant, batch, width), points) in enumerate(lines.items()):
+            label = f"{variant}, batch {batch}" + (f", beam {width}" if width is not None else "")
+            across, up = zip(*((row["actors"], row["steady_images_per_s"]) for row in points), strict=True)
+            low, high = zip(*((row["steady_lowest"], row["steady_highest"]) for row in points), strict=True)
+            colour, marker = COLOURS[number % len(COLOURS)], _MARKERS[number // len(COLOURS) % len(_MARKERS)]
+            axes.plot(across, up, marker=marker, color=colour, markersize=4, linewidth=1, label=label)
+            axes.vlines(across, low, high, color=colour, linewidth=0.8)
+        axes.set(xlabel="actors", ylabel="images a second", ylim=(0, None))
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.legend(frameon=False, fontsize=8, labelcolor=INK)
+        return svg_of(figure)

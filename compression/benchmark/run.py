@@ -1,0 +1,93 @@
+"""A benchmark from beginning to end: rounds in which all take turns, then the report."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from caption_core.errors import BundleError, UsageError
+from compression.benchmark.config import BenchmarkConfig
+from compression.benchmark.jobs import JobTime, Point, captioner_of, points_of, run_job
+from compression.benchmark.repeated_images import RepeatedImages
+from compression.benchmark.report import write_report
+from compression.measuring.fresh_process import measure_afresh
+
+_LOOP_IMAGES = 512  # enough for a steady rate; all of a job's would take as long as the job
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """A point's repeats.
+
+    Attributes:
+        point: the combination.
+        jobs: one a repeat.
+        stages: seconds an image by stage, and of the loop by hand, one a repeat; empty where none were measured.
+    """
+
+    point: Point
+    jobs: list[JobTime] = field(default_factory=list)
+    stages: list[Mapping[str, float]] = field(default_factory=list)
+
+
+def run_benchmark(config: BenchmarkConfig, tell: Callable[[str], None] = lambda _: None) -> list[Path]:
+    """Measure the sweep, and write the report's files; returns them.
+
+    Raises:
+        UsageError: the images or a captioner can't be used; found before anything runs.
+        CapstanError: a job fails.
+    """
+    images = RepeatedImages.of(config.images, config.num_images, in_memory=config.source == "memory")
+    _check_captioners(config)
+    config.output.mkdir(parents=True, exist_ok=True)
+    measured = [Measured(point) for point in points_of(config)]
+    for repeat in range(config.repeats):
+        stages: dict[Point, Mapping[str, float]] = {}
+        for one in measured:
+            tell(f"repeat {repeat + 1} of {config.repeats}: {describe(one.point)}")
+            if config.stages and config.variants[one.point.variant] is not None:
+                one.stages.append(_stages(config, images, one.point, stages))
+            one.jobs.append(run_job(config, images, one.point))
+            done = one.jobs[-1]
+            tell(f"  {done.steady_images_per_s:,.1f} images/s steady, first part in {done.first_part_s:.1f} s")
+    return write_report(config, images, measured)
+
+
+def describe(point: Point) -> str:
+    """A point in words."""
+    width = "" if point.beam_width is None else f", beam {point.beam_width}"
+    return f"{point.variant}, {point.actors} actor{'s' if point.actors > 1 else ''}, batch {point.batch_size}{width}"
+
+
+def _check_captioners(config: BenchmarkConfig) -> None:
+    for name in config.variants:
+        _check_captioner(config, name)
+
+
+def _check_captioner(config: BenchmarkConfig, name: str) -> None:
+    try:
+        captioner_of(config, name)
+    except BundleError as error:
+        raise UsageError(f"{name}: {error}") from error
+
+
+def _stages(
+    config: BenchmarkConfig, images: RepeatedImages, point: Point, known: dict[Point, Mapping[str, float]]
+) -> Mapping[str, float]:
+    """Once a repeat for all sizes of the pool."""
+    alike = Point(point.variant, 1, point.batch_size, point.beam_width)
+    if alike not in known:
+        bundle = config.variants[point.variant]
+        assert bundle is not None
+        known[alike] = measure_afresh(
+            "stages",
+            bundle,
+            threads=config.cpus_per_actor,
+            files=[Path(unquote(urlsplit(ref.uri).path)) for ref in images.refs],
+            beam_width=point.beam_width,
+            batch=point.batch_size,
+            images=min(config.num_images, max(2 * point.batch_size, _LOOP_IMAGES)),
+        )
+    return known[alike]

@@ -1,0 +1,127 @@
+"""What each stage of captioning costs, and a loop by hand over all of them, in one process without Ray."""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from itertools import cycle, islice
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from caption_core.archive.outcomes import ImageOutcome, count_outcomes, outcomes_to_table, output_schema
+from caption_core.archive.parts import PartFooter, write_part
+from caption_core.archive.storage import Storage
+from caption_core.captioner import Captioner
+from caption_core.images import DecodedImage, ImageLimits, decode_image
+from caption_core.records import Caption, ImageRef
+from caption_core.search import SearchSettings
+
+Result = TypeVar("Result")
+
+_LIMITS = ImageLimits()
+
+STAGES = ("read", "decode", "encode", "search", "write")
+
+
+def measure_stages(
+    captioner: Captioner, files: Sequence[Path], search: SearchSettings, *, images: int, batch: int, threads: int
+) -> dict[str, float]:
+    """Time each stage by itself, and then the loop.
+
+    The files are read over and over, so they come from the system's cache. Hashing belongs to reading. The first batch
+    is left out.
+
+    Args:
+        captioner: loaded with so many threads.
+        files: images.
+        search: settings.
+        images: how many are timed.
+        batch: images in one call of the captioner.
+        threads: that decode.
+
+    Returns:
+        Seconds an image by stage, and of the loop as `loop`.
+    """
+    chosen = list(islice(cycle(files), images))
+    data, read_s = _timed(lambda: [_read(file) for file in chosen])
+    with ThreadPoolExecutor(threads) as pool:
+
+        def decode(items: Sequence[bytes]) -> list[DecodedImage]:
+            run = map if threads == 1 else pool.map
+            return list(run(lambda one: decode_image(one, captioner.image_size, _LIMITS), items))
+
+        decode(data[:batch])
+        decoded, decode_s = _timed(lambda: decode(data))
+        pixels = np.stack([image.pixels for image in decoded])
+        captioner.caption(pixels[:batch], search)
+        captioner.encode_s = captioner.search_s = 0.0
+        captions = [caption for group in _batches(pixels, batch) for caption in captioner.caption(group, search)]
+        seconds = {"read": read_s, "decode": decode_s, "encode": captioner.encode_s, "search": captioner.search_s}
+        _, seconds["write"] = _timed(lambda: _write(chosen, decoded, captions, captioner.model_id, search))
+        _, seconds["loop"] = _timed(lambda: _loop(captioner, chosen, search, batch, decode))
+    return {name: value / images for name, value in seconds.items()}
+
+
+def search_of(captioner: Captioner, beam_width: int | None) -> SearchSettings:
+    """A captioner's own settings, but for the beam width where one is given."""
+    return captioner.search if beam_width is None else replace(captioner.search, beam_width=beam_width)
+
+
+def _loop(
+    captioner: Captioner,
+    files: Sequence[Path],
+    search: SearchSettings,
+    batch: int,
+    decode: Callable[[Sequence[bytes]], list[DecodedImage]],
+) -> None:
+    """What one writes by hand for a folder of sound images."""
+    rows: list[tuple[str, str]] = []
+    for begin in range(0, len(files), batch):
+        group = files[begin : begin + batch]
+        pixels = np.stack([image.pixels for image in decode([file.read_bytes() for file in group])])
+        captions = captioner.caption(pixels, search)
+        rows += [(file.name, caption.text) for file, caption in zip(group, captions, strict=True)]
+    names, texts = zip(*rows, strict=True)
+    with tempfile.TemporaryFile() as file:
+        pq.write_table(pa.table({"image_id": names, "caption": texts}), file)
+
+
+def _read(file: Path) -> bytes:
+    data = file.read_bytes()
+    hashlib.sha256(data).hexdigest()
+    return data
+
+
+def _write(
+    files: Sequence[Path],
+    decoded: Sequence[DecodedImage],
+    captions: Sequence[Caption],
+    model_id: str,
+    search: SearchSettings,
+) -> None:
+    outcomes = [
+        ImageOutcome(ImageRef(file.name, file.as_uri(), 0), caption, image.width, image.height, "0" * 64, 1.0, 1.0)
+        for file, image, caption in zip(files, decoded, captions, strict=True)
+    ]
+    rows = outcomes_to_table(outcomes, model_id, 0, search, output_schema(pa.schema([])))
+    with tempfile.TemporaryDirectory() as folder:
+        write_part(Storage.at(folder), 0, rows, PartFooter("", {}, count_outcomes(outcomes)))
+
+
+def _batches(pixels: NDArray[np.uint8], batch: int) -> list[NDArray[np.uint8]]:
+    return [pixels[begin : begin + batch] for begin in range(0, len(pixels), batch)]
+
+
+def _timed(work: Callable[[], Result]) -> tuple[Result, float]:
+    begun = time.perf_counter()
+    result = work()
+    return result, time.perf_counter() - begun

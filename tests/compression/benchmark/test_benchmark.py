@@ -1,0 +1,104 @@
+"""A benchmark's jobs are real ones, and its figures hang together."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from caption_core.engine.captioner_spec import DEFAULT_BUNDLE
+from caption_core.engine.cluster import ClusterConfig
+from caption_core.errors import UsageError
+from compression.benchmark.config import BenchmarkConfig
+from compression.benchmark.jobs import JobTime, Point
+from compression.benchmark.report import rows_of
+from compression.benchmark.run import Measured, run_benchmark
+
+SAMPLES = DEFAULT_BUNDLE.parent / "photographs"
+
+
+def test_it_measures_jobs_stages_and_a_loop(tmp_path: Path) -> None:
+    config = BenchmarkConfig(
+        variants={"bundled": DEFAULT_BUNDLE, "idle": None},
+        images=SAMPLES,
+        output=tmp_path / "out",
+        source="memory",
+        num_images=64,
+        shard_size=16,
+        actors=(1,),
+        batch_sizes=(8,),
+        repeats=1,
+    )
+    told: list[str] = []
+    written = run_benchmark(config, told.append)
+    assert sorted(path.name for path in written) == sorted(path.name for path in config.output.iterdir())
+    found = json.loads((config.output / "benchmark.json").read_text())
+    bundled, idle = found["rows"]
+    assert found["settings"]["images"] == 64
+    assert found["machine"]["cores"] >= 1
+    assert (bundled["variant"], bundled["actors"], bundled["batch_size"], bundled["beam_width"]) == (
+        "bundled",
+        1,
+        8,
+        None,
+    )
+    assert idle["steady_images_per_s"] > bundled["steady_images_per_s"] > 0
+    assert bundled["overall_images_per_s"] < bundled["steady_images_per_s"]
+    assert 0 < bundled["first_part_s"] < 64 / bundled["overall_images_per_s"]
+    assert bundled["peak_memory_mb"] > 50
+    stages = sum(bundled[f"{stage}_ms"] for stage in ("read", "decode", "encode", "search", "write"))
+    assert bundled["bound_images_per_s"] == pytest.approx(1000 / stages)
+    assert bundled["loop_share_of_bound"] == pytest.approx(bundled["loop_images_per_s"] / bundled["bound_images_per_s"])
+    assert idle["loop_images_per_s"] is None
+    assert pq.read_table(config.output / "benchmark.parquet").num_rows == 2
+    page = (config.output / "benchmark.md").read_text()
+    assert "| bundled " in page
+    assert "/home" not in page
+    assert str(tmp_path) not in page
+    assert any("bundled, 1 actor, batch 8" in line for line in told)
+
+
+def test_rows_are_medians_and_compare_pools() -> None:
+    def measured(actors: int, rates: tuple[float, ...]) -> Measured:
+        jobs = [JobTime(rate, rate / 2, 5.0, 10**8) for rate in rates]
+        times = {"read": 0.001, "decode": 0.002, "encode": 0.001, "search": 0.0005, "write": 0.0005, "loop": 0.00625}
+        return Measured(Point("a", actors, 32, None), jobs, [times])
+
+    one, two = rows_of([measured(1, (100.0, 140.0, 120.0)), measured(2, (228.0, 200.0, 230.0))])
+    assert (one["steady_images_per_s"], one["steady_lowest"], one["steady_highest"]) == (120.0, 100.0, 140.0)
+    assert (one["bound_images_per_s"], one["loop_images_per_s"]) == pytest.approx((200.0, 160.0))
+    assert one["loop_share_of_bound"] == pytest.approx(0.8)
+    assert (one["job_share_of_loops"], two["job_share_of_loops"]) == pytest.approx((120 / 160, 228 / 320))
+    assert (one["actors_speedup"], two["actors_speedup"]) == pytest.approx((1.0, 1.9))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"variants": {}}, "at least one captioner"),
+        ({"actors": (1, 1)}, "actors must be different"),
+        ({"actors": (0,)}, "actors must be different"),
+        ({"batch_sizes": (-1,)}, "batch sizes must be different"),
+        ({"repeats": 0}, "repeats must be at least 1"),
+        ({"num_images": 100}, "too few for 1 actors"),
+        ({"actors": (4096,), "num_images": 10**7}, "don't fit"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(tmp_path: Path, changes: dict[str, object], message: str) -> None:
+    settings: dict[str, object] = {"variants": {"idle": None}, "images": SAMPLES, "output": tmp_path, "actors": (1,)}
+    with pytest.raises(UsageError, match=message):
+        BenchmarkConfig(**settings | changes)  # type: ignore[arg-type]
+
+
+def test_pools_of_a_joined_cluster_may_exceed_this_machine(tmp_path: Path) -> None:
+    cluster = ClusterConfig("10.0.0.1:6379")
+    BenchmarkConfig({"idle": None}, SAMPLES, tmp_path, actors=(1000,), num_images=10**7, cluster=cluster)
+
+
+def test_a_bundle_that_is_none_is_refused_before_anything_runs(tmp_path: Path) -> None:
+    config = BenchmarkConfig({"other": tmp_path}, SAMPLES, tmp_path / "out", actors=(1,))
+    with pytest.raises(UsageError, match=r"other: .*manifest"):
+        run_benchmark(config)
+    assert not config.output.exists()
