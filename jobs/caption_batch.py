@@ -23,7 +23,7 @@ from caption_core.engine.captioning_config import CaptioningConfig, SearchOverri
 from caption_core.engine.captioning_run import run_captioning
 from caption_core.engine.cluster import ClusterConfig, is_submitted_job
 from caption_core.engine.interruption import Interrupted, interruptible
-from caption_core.engine.pool_size import ActorRange
+from caption_core.engine.pool_size import ActorClaim, ActorRange
 from caption_core.engine.run_setup import describe_plan, preview_run
 from caption_core.errors import BundleError, UsageError
 from caption_core.images import ImageLimits
@@ -63,6 +63,7 @@ _RUN_OPTIONS = [
 _WORK_OPTIONS = [
     click.option("--actors", metavar="MIN:MAX", show_default="as many as fit", help="Size of the pool of captioners."),
     click.option("--cpus-per-actor", type=int, default=1, help="CPUs that each captioner claims and uses."),
+    click.option("--gpus-per-actor", type=float, default=0, help="GPUs that each claims, for float captioners."),
     click.option("--batch-size", type=int, default=32, help="Images in one call of the captioner."),
     click.option("--image-timeout-s", type=float, default=120, help="To read and decode one image."),
     click.option("--dedup", is_flag=True, help="Caption equal images of a shard once."),
@@ -150,7 +151,7 @@ def _print_plan(config: CaptioningConfig, captioner: CaptionerSpec) -> int:
 
 
 def _config(**given: Any) -> CaptioningConfig:
-    work = {name: given[name] for name in ("cpus_per_actor", "batch_size", "image_timeout_s") if name in given}
+    work = {name: given[name] for name in ("batch_size", "image_timeout_s") if name in given}
     return CaptioningConfig(
         inputs=tuple(given["inputs"]),
         output=_lasting(given["output"]),
@@ -161,6 +162,7 @@ def _config(**given: Any) -> CaptioningConfig:
         limit=given["limit"],
         overwrite=given["overwrite"],
         actors=ActorRange.parse(given["actors"]) if given.get("actors") else None,
+        claim=ActorClaim(given.get("cpus_per_actor", 1), given.get("gpus_per_actor", 0.0)),
         dedup=given.get("dedup", False),
         max_error_rate=given.get("max_error_rate"),
         retry_failed=_error_kinds(given.get("retry_failed")),

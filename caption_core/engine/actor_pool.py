@@ -40,7 +40,7 @@ def caption_shards(
     Raises:
         CapstanError: a worker can't work, or the same shard lost its worker too often.
     """
-    actor_class = ray.remote(ShardActor).options(num_cpus=work.threads, **options)
+    actor_class = ray.remote(ShardActor).options(num_cpus=work.threads, num_gpus=work.gpus, **options)
     told = ray.put(work)  # once, since a bundle may be large
     pool = ActorPool(lambda: actor_class.remote(told), size)
     try:

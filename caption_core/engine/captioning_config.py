@@ -10,7 +10,7 @@ from caption_core.archive.sources.inputs import open_inputs
 from caption_core.archive.sources.options import InputOptions
 from caption_core.archive.storage import Storage
 from caption_core.engine.cluster import ClusterConfig
-from caption_core.engine.pool_size import ActorRange
+from caption_core.engine.pool_size import ANY_CLAIM, ActorClaim, ActorRange
 from caption_core.errors import UsageError
 from caption_core.images import ImageLimits
 from caption_core.records import ErrorKind
@@ -46,7 +46,7 @@ class CaptioningConfig:
         output: folder or address for the Parquet parts.
         options: how to read the inputs.
         actors: bounds of the pool; None for as many actors as fit.
-        cpus_per_actor: CPUs each actor claims and its captioner uses.
+        claim: CPUs that each actor claims and its captioner uses, and GPUs.
         batch_size: images in one call of the captioner.
         shard_size: images a part; None for a default that depends on their number alone.
         search: what differs from the captioner's defaults.
@@ -64,7 +64,7 @@ class CaptioningConfig:
     output: str
     options: InputOptions = field(default_factory=InputOptions)
     actors: ActorRange | None = None
-    cpus_per_actor: int = 1
+    claim: ActorClaim = ANY_CLAIM
     batch_size: int = 32
     shard_size: int | None = None
     search: SearchOverrides = field(default_factory=SearchOverrides)
@@ -81,7 +81,6 @@ class CaptioningConfig:
         if not self.inputs:
             raise UsageError("no input: name at least one folder, archive or manifest")
         _check_range("batch size", self.batch_size, 1, 4096)
-        _check_range("CPUs per actor", self.cpus_per_actor, 1, 1024)
         _check_range("image timeout", self.image_timeout_s, 0.01, 86_400)
         if self.limit is not None and self.limit < 1:
             raise UsageError(f"limit must be at least 1, not {self.limit}")

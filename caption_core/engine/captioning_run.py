@@ -28,7 +28,7 @@ from caption_core.engine.run_report import RunReport
 from caption_core.engine.run_setup import RunSetup, RunTask, begin_run
 from caption_core.engine.throughput import RunTally
 from caption_core.engine.work import CaptioningWork, ShardSummary
-from caption_core.errors import CapstanError
+from caption_core.errors import CapstanError, UsageError
 
 # Fewer images say little about an archive's.
 _ERROR_RATE_NEEDS_IMAGES = 100
@@ -96,7 +96,8 @@ def _work(config: CaptioningConfig, captioner: CaptionerSpec, setup: RunSetup) -
         limits=config.limits,
         identity=setup.record.identity,
         batch_size=config.batch_size,
-        threads=config.cpus_per_actor,
+        threads=config.claim.cpus,
+        gpus=config.claim.gpus,
         image_timeout_s=config.image_timeout_s,
         dedup=config.dedup,
         retry=config.retry_failed,
@@ -116,7 +117,7 @@ def _summaries(
     progress.note(f"{task.num_images:,} of {total:,} images to caption, in {shards}")
     try:
         with (
-            connected(replace(config.cluster, variables=worker_environment(config.cpus_per_actor))) as cluster,
+            connected(replace(config.cluster, variables=worker_environment(config.claim.cpus))) as cluster,
             interruptible(),
             stall_notices(progress, lambda: _shortage(cluster, config)) as happened,
         ):
@@ -133,9 +134,11 @@ def _from_pool(
 ) -> Iterator[ShardSummary]:
     num_shards = len(task.shard_ids)
     wanted = min(config.actors.minimum if config.actors else 1, num_shards)
-    cluster.wait_for_actors(wanted, config.cpus_per_actor, config.cluster.wait_s, note)
-    cpus = cluster.node_cpus()
-    pool = fit_pool(config.actors, config.cpus_per_actor, cpus, num_shards, can_grow=cluster.can_grow)
+    cluster.wait_for_actors(wanted, config.claim, config.cluster.wait_s, note)
+    cpus = cluster.node_cpus(config.claim)
+    if config.claim.gpus and not any(cpus):
+        raise UsageError(f"an actor needs {config.claim.gpus:g} GPUs, and no machine of {cluster.kind.value} has them")
+    pool = fit_pool(config.actors, config.claim.cpus, cpus, num_shards, can_grow=cluster.can_grow)
     for text in pool.notes:
         note(text)
     note(f"{work.captioner.model_id} on {cluster.kind.value}: {pool.describe()}")
@@ -144,7 +147,7 @@ def _from_pool(
 
 def _shortage(cluster: Cluster, config: CaptioningConfig) -> str:
     free, total = cluster.free_cpus(), sum(cluster.node_cpus())
-    if free < config.cpus_per_actor:
+    if free < config.claim.cpus:
         return f"{free:g} of {total:g} CPUs are free, so captioners are at work or wait for CPUs that others hold"
     return f"{free:g} of {total:g} CPUs are free; captioners are starting or at work on large shards"
 

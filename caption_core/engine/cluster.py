@@ -20,7 +20,7 @@ import ray
 from ray.autoscaler.sdk import request_resources
 
 import caption_core
-from caption_core.engine.pool_size import count_fitting
+from caption_core.engine.pool_size import ANY_CLAIM, ActorClaim, count_fitting
 from caption_core.errors import CapstanError, UsageError
 
 # Ray's job server sets it for the entry point of a submitted job (ray._private.runtime_env.constants).
@@ -29,8 +29,8 @@ _PACKAGE = Path(caption_core.__file__).resolve().parent
 
 # Without these, glibc gives the memory of each decoded image back to the system, and takes it anew for the next one.
 _MALLOC = {
-    "MALLOC_MMAP_THRESHOLD_": str(8 << 20),
-    "MALLOC_TRIM_THRESHOLD_": str(64 << 20),
+    "MALLOC_MMAP_THRESHOLD_": str(32 << 20),
+    "MALLOC_TRIM_THRESHOLD_": str(128 << 20),
     "MALLOC_TOP_PAD_": str(1 << 20),
 }
 
@@ -124,26 +124,26 @@ class Cluster:
         """Whether machines may join while the run lasts."""
         return self.kind is not ClusterKind.LOCAL
 
-    def node_cpus(self) -> tuple[float, ...]:
-        """CPUs of each of its machines at this moment."""
-        return tuple(node["Resources"].get("CPU", 0.0) for node in ray.nodes() if node["Alive"])
+    def node_cpus(self, claim: ActorClaim = ANY_CLAIM) -> tuple[float, ...]:
+        """CPUs of each of its machines at this moment, of those that such actors can use."""
+        return tuple(claim.cpus_of(node["Resources"]) for node in ray.nodes() if node["Alive"])
 
     def free_cpus(self) -> float:
         """CPUs that nobody claims at this moment."""
         return float(ray.available_resources().get("CPU", 0))
 
-    def wait_for_actors(self, number: int, cpus_per_actor: int, wait_s: float, note: Callable[[str], None]) -> None:
+    def wait_for_actors(self, number: int, claim: ActorClaim, wait_s: float, note: Callable[[str], None]) -> None:
         """Ask the cluster to grow until a number of actors fit, and wait for it, up to a limit.
 
         A cluster may have been scaled down to no CPUs at all. One that doesn't grow is waited for in vain: it can't be
         told apart from one whose machines take minutes to start.
         """
-        if not self.can_grow or count_fitting(self.node_cpus(), cpus_per_actor) >= number:
+        if not self.can_grow or count_fitting(self.node_cpus(claim), claim.cpus) >= number:
             return
-        request_resources(bundles=[{"CPU": cpus_per_actor}] * number)
+        request_resources(bundles=[claim.resources] * number)
         end_s = time.monotonic() + wait_s
         next_note_s = 0.0
-        while (fitting := count_fitting(self.node_cpus(), cpus_per_actor)) < number and time.monotonic() < end_s:
+        while (fitting := count_fitting(self.node_cpus(claim), claim.cpus)) < number and time.monotonic() < end_s:
             if time.monotonic() >= next_note_s:
                 note(f"{fitting} of {number} actors fit on the cluster; waiting up to {wait_s:.0f} s for it to grow")
                 next_note_s = time.monotonic() + _NOTE_EVERY_S
@@ -256,6 +256,8 @@ def worker_environment(threads: int) -> dict[str, str]:
         "TF_USE_LEGACY_KERAS": "1",
         "TF_CPP_MIN_LOG_LEVEL": "2",
         "TF_NUM_INTEROP_THREADS": "1",
+        # Otherwise the first of several actors on a GPU takes all of its memory.
+        "TF_FORCE_GPU_ALLOW_GROWTH": "true",
         **_MALLOC,
         **dict.fromkeys(numbers, str(threads)),
     }

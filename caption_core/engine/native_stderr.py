@@ -15,8 +15,7 @@ from typing import TextIO
 def native_stderr_in(log: Path) -> Iterator[TextIO]:
     """Send what C++ code prints on standard error to a file; yields Python's standard error, which stays where it was.
 
-    Ray's core prints warnings about how Ray Data starts actors, meant for Ray Data's authors. The file is deleted if
-    nothing went into it.
+    Ray's core prints warnings that are meant for Ray's authors. The file is deleted if nothing went into it.
     """
     python_stderr = sys.stderr
     python_stderr.flush()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from caption_core.errors import UsageError
@@ -56,6 +56,40 @@ class PoolSize:
         if self.minimum == self.maximum:
             return f"{self.maximum} actor" + ("" if self.maximum == 1 else "s")
         return f"{self.minimum} to {self.maximum} actors, {self.initial} to begin with"
+
+
+@dataclass(frozen=True, slots=True)
+class ActorClaim:
+    """What an actor claims of its machine.
+
+    Attributes:
+        cpus: whole ones.
+        gpus: a share of one, or whole ones; 0 for none.
+    """
+
+    cpus: int
+    gpus: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.cpus <= 1024:
+            raise UsageError(f"CPUs per actor must lie between 1 and 1,024, not {self.cpus}")
+        if not (0 <= self.gpus <= 1 or (self.gpus <= 64 and self.gpus == int(self.gpus))):
+            raise UsageError(f"GPUs per actor must be a share of one, or a whole number up to 64, not {self.gpus:g}")
+
+    @property
+    def resources(self) -> dict[str, float]:
+        """In Ray's words."""
+        return {"CPU": self.cpus, **({"GPU": self.gpus} if self.gpus else {})}
+
+    def cpus_of(self, node: Mapping[str, float]) -> float:
+        """CPUs of a machine that such actors can use; its GPUs may run out first."""
+        cpus = node.get("CPU", 0.0)
+        # Ray keeps shares in ten-thousandths.
+        return min(cpus, self.cpus * int(node.get("GPU", 0.0) / self.gpus + 1e-4)) if self.gpus else cpus
+
+
+ANY_CLAIM = ActorClaim(1)
+"""One CPU, which every machine that works has."""
 
 
 def count_fitting(node_cpus: Sequence[float], cpus_per_actor: int) -> int:

@@ -141,9 +141,9 @@ def _set_up(
 
 def _check_local_pool(config: CaptioningConfig, num_shards: int) -> None:
     """Refuse before anything is written what can't fit on this machine whatever Ray finds."""
-    if num_shards and config.cluster.kind is ClusterKind.LOCAL:
+    if num_shards and config.cluster.kind is ClusterKind.LOCAL and not config.claim.gpus:
         cpus = config.cluster.cpus or len(os.sched_getaffinity(0))
-        fit_pool(config.actors, config.cpus_per_actor, [cpus], num_shards, can_grow=False)
+        fit_pool(config.actors, config.claim.cpus, [cpus], num_shards, can_grow=False)
 
 
 def _planned(config: CaptioningConfig, source: CombinedSource, folder: Storage) -> PlannedRefs:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 
 from caption_core.archive.outcomes import OutcomeCounts
 from caption_core.archive.run_state import RunIdentity
@@ -27,6 +27,7 @@ class CaptioningWork:
         identity: the run's, written into each part.
         batch_size: images in one call of the captioner, at most.
         threads: CPUs the worker has; the captioner's threads and, plus one that waits for files, the decoding ones.
+        gpus: that the worker has, for the captioner alone.
         image_timeout_s: that reading and decoding one image may take.
         dedup: whether images of a shard with equal bytes are captioned once.
         retry: kinds of failures to try again in finished shards; None to caption pending ones.
@@ -40,6 +41,7 @@ class CaptioningWork:
     identity: RunIdentity
     batch_size: int
     threads: int
+    gpus: float = 0.0
     image_timeout_s: float = 120.0
     dedup: bool = False
     retry: frozenset[ErrorKind] | None = None
@@ -65,7 +67,13 @@ class StageSeconds:
 
     def __add__(self, other: StageSeconds) -> StageSeconds:
         """Both together."""
-        return StageSeconds(*(getattr(self, item.name) + getattr(other, item.name) for item in fields(self)))
+        return StageSeconds(
+            self.read + other.read,
+            self.decode + other.decode,
+            self.encode + other.encode,
+            self.search + other.search,
+            self.write + other.write,
+        )
 
 
 @dataclass(frozen=True, slots=True)

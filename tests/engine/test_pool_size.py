@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from caption_core.engine.pool_size import ActorRange, PoolSize, count_fitting, fit_pool
+from caption_core.engine.pool_size import ActorClaim, ActorRange, PoolSize, count_fitting, fit_pool
 from caption_core.errors import UsageError
 
 RANGES = st.tuples(st.integers(1, 9), st.integers(0, 9)).map(lambda pair: ActorRange(pair[0], pair[0] + pair[1]))
@@ -76,3 +76,25 @@ def test_few_shards_need_few_actors() -> None:
     assert fit_pool(None, 1, [16], 3, can_grow=False) == PoolSize(3, 3, 3)
     assert fit_pool(None, 1, [16], 1, can_grow=False).describe() == "1 actor"
     assert fit_pool(ActorRange(1, 8), 1, [4], 9, can_grow=True).describe() == "1 to 8 actors, 4 to begin with"
+
+
+@pytest.mark.parametrize(
+    ("claim", "node", "cpus"),
+    [
+        (ActorClaim(2), {"CPU": 8.0}, 8.0),
+        (ActorClaim(2), {}, 0.0),
+        (ActorClaim(2, 1), {"CPU": 8.0}, 0.0),
+        (ActorClaim(2, 1), {"CPU": 8.0, "GPU": 1.0}, 2.0),
+        (ActorClaim(2, 0.25), {"CPU": 8.0, "GPU": 1.0}, 8.0),
+        (ActorClaim(1, 0.1), {"CPU": 64.0, "GPU": 2.0}, 20.0),
+        (ActorClaim(4, 2), {"CPU": 64.0, "GPU": 5.0}, 8.0),
+    ],
+)
+def test_gpus_may_run_out_before_cpus(claim: ActorClaim, node: dict[str, float], cpus: float) -> None:
+    assert claim.cpus_of(node) == cpus
+
+
+@pytest.mark.parametrize(("cpus", "gpus"), [(0, 0), (2000, 0), (1, -0.5), (1, 1.5), (1, 65)])
+def test_claims_that_nothing_can_meet_are_wrong_usage(cpus: int, gpus: float) -> None:
+    with pytest.raises(UsageError, match="per actor"):
+        ActorClaim(cpus, gpus)

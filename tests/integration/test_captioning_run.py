@@ -22,7 +22,7 @@ from caption_core.engine.captioner_spec import CaptionerSpec
 from caption_core.engine.captioning_config import CaptioningConfig, SearchOverrides
 from caption_core.engine.captioning_run import run_captioning
 from caption_core.engine.cluster import ClusterConfig
-from caption_core.engine.pool_size import ActorRange
+from caption_core.engine.pool_size import ActorClaim, ActorRange
 from caption_core.engine.run_report import RunReport
 from caption_core.errors import CapstanError, UsageError
 from caption_core.records import VOLATILE_COLUMNS, ErrorKind
@@ -149,7 +149,7 @@ def test_one_cpu_and_more_actors_than_fit(run: Run) -> None:
 
 def test_actors_that_claim_every_cpu(run: Run) -> None:
     colours = write_images(run.source, 20)
-    assert run(cpus=2, cpus_per_actor=2).counts.ok == len(colours)
+    assert run(cpus=2, claim=ActorClaim(2)).counts.ok == len(colours)
     assert {tuple(rest) for _, *rest in run.loads()} == {("2", "1", "2")}
 
 
@@ -158,7 +158,7 @@ def test_what_can_never_fit_is_refused_before_ray_starts(run: Run) -> None:
     with pytest.raises(UsageError, match="at least 3 actors of 1 CPU, but only 2 fit"):
         run(actors=ActorRange(3, 8))
     with pytest.raises(UsageError, match="an actor needs 3 CPUs"):
-        run(cpus_per_actor=3)
+        run(claim=ActorClaim(3))
     assert not run.output.exists()
 
 

@@ -1,0 +1,42 @@
+"""A run on a cluster that says it has a GPU: `python -m tests.integration.gpu_run IN OUT GPUS_PER_ACTOR`.
+
+In a process of its own, since a process that has been connected to one Ray keeps what it needs to talk to that one.
+Prints the workers that there were; the captioner is the fake one, which needs none.
+"""
+
+from __future__ import annotations
+
+import io
+import sys
+
+from ray.cluster_utils import Cluster
+
+from caption_core.engine.captioning_config import CaptioningConfig
+from caption_core.engine.captioning_run import run_captioning
+from caption_core.engine.cluster import ClusterConfig
+from caption_core.engine.pool_size import ActorClaim
+from tests.fake_captioner import FakeLoader, fake_spec
+
+
+def main() -> None:
+    """A head of four CPUs and one logical GPU."""
+    source, output, gpus = sys.argv[1:]
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 4, "num_gpus": 1, "include_dashboard": False})
+    config = CaptioningConfig(
+        (source,),
+        output,
+        claim=ActorClaim(1, float(gpus)),
+        shard_size=2,
+        cluster=ClusterConfig(cluster.address, wait_s=1.0),
+    )
+    try:
+        report = run_captioning(config, fake_spec(FakeLoader(delay_s=0.2)), io.StringIO())
+        print("captioned", report.counts.ok, "workers", len(report.tally.rate_by_worker()))
+    except Exception as error:
+        print(f"{type(error).__name__}: {error}")
+    finally:
+        cluster.shutdown()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,152 @@
+"""How well a run keeps many actors busy: `python -m tests.measure_scaling --actors 64 --nodes 8`.
+
+Logical nodes on this machine, and a captioner that sleeps in place of work: what is measured is the driver, the pool
+and Ray. Prints the share of the time from an actor's first shard to the last one's beginning that it was at work, the
+time that the last shards took, and the driver's processor time a shard.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+import numpy as np
+import ray
+from numpy.typing import NDArray
+from PIL import Image
+from ray.cluster_utils import Cluster
+
+from caption_core.archive.output_folder import held_output_folder
+from caption_core.archive.sources.combined import CombinedSource
+from caption_core.captioner import Captioner
+from caption_core.engine.actor_pool import caption_shards
+from caption_core.engine.captioner_spec import CaptionerSpec
+from caption_core.engine.captioning_config import CaptioningConfig
+from caption_core.engine.run_setup import begin_run
+from caption_core.engine.work import CaptioningWork, ShardSummary
+from caption_core.records import Caption
+from caption_core.search import SearchSettings
+from compression.benchmark.noop import NoopCaptioner
+from compression.benchmark.repeated_images import RepeatedImages
+
+_IMAGES_PER_SHARD = 8
+
+
+class _Sleeper(NoopCaptioner):
+    def __init__(self, seconds_per_image: float, skew: float) -> None:
+        super().__init__(image_size=(8, 8))
+        self._mean_s, self._skew, self._random = seconds_per_image, skew, np.random.default_rng()
+
+    def caption(self, images: NDArray[np.uint8], search: SearchSettings | None = None) -> list[Caption]:
+        # The mean is the same whatever the skew.
+        factor = self._random.lognormal(-(self._skew**2) / 2, self._skew)
+        time.sleep(self._mean_s * factor * len(images))
+        return super().caption(images, search)
+
+
+@dataclass(frozen=True)
+class _Loader:
+    seconds_per_image: float
+    skew: float
+
+    def __call__(self, threads: int) -> Captioner:  # noqa: ARG002
+        return _Sleeper(self.seconds_per_image, self.skew)
+
+
+@contextmanager
+def _nodes(number: int, cpus: int) -> Iterator[Cluster]:
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+    for _ in range(number):
+        cluster.add_node(num_cpus=cpus)
+    ray.init(address=cluster.address, logging_level=logging.ERROR)
+    try:
+        yield cluster
+    finally:
+        ray.shutdown()
+        cluster.shutdown()
+
+
+def _work(folder: Path, shards: int, shard_s: float, skew: float) -> tuple[CaptioningWork, int]:
+    images = folder / "images"
+    images.mkdir()
+    file = io.BytesIO()
+    Image.new("RGB", (8, 8), "grey").save(file, "JPEG")
+    (images / "grey.jpg").write_bytes(file.getvalue())
+    source = CombinedSource((("images", RepeatedImages.of(images, shards * _IMAGES_PER_SHARD, in_memory=True)),))
+    loader = _Loader(shard_s / _IMAGES_PER_SHARD, skew)
+    captioner = CaptionerSpec(_Sleeper(0, 0).model_id, SearchSettings(beam_width=1), loader)
+    config = CaptioningConfig((str(images),), str(folder / "out"), shard_size=_IMAGES_PER_SHARD)
+    with held_output_folder(config.storage()):
+        setup = begin_run(config, captioner, source)
+    return CaptioningWork(
+        source=source,
+        output=setup.output,
+        captioner=captioner,
+        search=setup.search,
+        limits=config.limits,
+        identity=setup.record.identity,
+        batch_size=_IMAGES_PER_SHARD,
+        threads=1,
+    ), setup.record.plan.num_shards
+
+
+def _run(work: CaptioningWork, shards: int, actors: int) -> tuple[list[ShardSummary], float]:
+    """Summaries, and this process's processor time from the first one on."""
+    begun_s, summaries = 0.0, list[ShardSummary]()
+    for summary in caption_shards(range(shards), work, actors, {}):
+        if not summaries:
+            begun_s = time.process_time()
+        summaries.append(summary)
+    return summaries, time.process_time() - begun_s
+
+
+def _tell(summaries: Sequence[ShardSummary], driver_s: float) -> None:
+    first: dict[str, float] = {}
+    for one in summaries:
+        first[one.worker] = min(one.started_s, first.get(one.worker, one.started_s))
+    queue_empty_s = max(one.started_s for one in summaries)
+    end_s = max(one.finished_s for one in summaries)
+    busy_s = sum(min(one.finished_s, queue_empty_s) - one.started_s for one in summaries)
+    there_s = sum(queue_empty_s - first[worker] for worker in first if first[worker] < queue_empty_s)
+    mean_s = float(np.mean([one.finished_s - one.started_s for one in summaries]))
+    print(f"{len(first)} actors, {len(summaries):,} shards of {mean_s:.2f} s on average")
+    print(f"utilization until the last shard began: {100 * busy_s / there_s:.1f} %")
+    print(f"the last shards: {end_s - queue_empty_s:.1f} s")
+    print(f"driver: {1000 * driver_s / len(summaries):.2f} ms of processor time a shard")
+
+
+@click.command()
+@click.option("--actors", default=64)
+@click.option("--nodes", default=8)
+@click.option("--shard-s", default=2.0, help="Seconds a shard on average.")
+@click.option("--shards-per-actor", default=20)
+@click.option("--skew", default=0.0, help="Of the shards' costs: sigma of a log-normal distribution.")
+@click.option("--late-nodes", default=0, help="Nodes that join later.")
+@click.option("--late-after-s", default=20.0)
+def main(
+    actors: int, nodes: int, shard_s: float, shards_per_actor: int, skew: float, late_nodes: int, late_after_s: float
+) -> None:
+    """Run shards on logical nodes."""
+    with tempfile.TemporaryDirectory() as folder:
+        work, shards = _work(Path(folder), actors * shards_per_actor, shard_s, skew)
+        cpus = -(-actors // nodes)
+        # The run is in a thread, since only the main one can add nodes.
+        with _nodes(nodes - late_nodes, cpus) as cluster, ThreadPoolExecutor(1) as driver:
+            run = driver.submit(_run, work, shards, actors)
+            if late_nodes:
+                time.sleep(late_after_s)
+            for _ in range(late_nodes):
+                cluster.add_node(num_cpus=cpus)
+            _tell(*run.result())
+
+
+if __name__ == "__main__":
+    main()
