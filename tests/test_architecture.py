@@ -186,8 +186,17 @@ def test_the_captioning_driver_names_no_tensorflow() -> None:
     assert not {"tensorflow", "tf_keras"} & libraries.keys(), f"loaded: {libraries}"
 
 
-def test_the_captioning_driver_loads_no_tensorflow() -> None:
-    script = "import sys, jobs.caption_batch; print(*{'tensorflow', 'tf_keras'} & sys.modules.keys())"
+@pytest.mark.parametrize(
+    "work",
+    [
+        "import jobs.caption_batch",
+        "import caption_core.engine.shard_actor; from caption_core.captioner import load_captioner; "
+        "from caption_core.engine.captioner_spec import DEFAULT_BUNDLE; load_captioner(DEFAULT_BUNDLE)",
+    ],
+    ids=["driver", "actor with the bundled captioner"],
+)
+def test_captioning_loads_nothing_that_it_does_not_need(work: str) -> None:
+    script = f"import sys; {work}; print(*{{'tensorflow', 'tf_keras', 'pandas', 'ray.data'}} & sys.modules.keys())"
     loaded = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
     assert loaded.stdout.split() == []
 
