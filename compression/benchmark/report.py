@@ -9,8 +9,6 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
 
-from matplotlib.ticker import MaxNLocator
-
 from compression.benchmark.config import BenchmarkConfig
 from compression.benchmark.repeated_images import RepeatedImages
 from compression.files import write_bytes
@@ -18,14 +16,12 @@ from compression.measurement import Machine
 from compression.measuring.machine import measure_machine
 from compression.measuring.stages import STAGES
 from compression.report.columns import Table
+from compression.report.pool_chart import pool_chart
 from compression.report.rows import Row
-from compression.report.svg import COLOURS, INK, drawing, svg_of
 from compression.report.tables import as_csv, as_json, as_markdown, as_parquet, escape
 
 if TYPE_CHECKING:
     from compression.benchmark.run import Measured
-
-_MARKERS = ("o", "s", "^", "D", "v")
 
 
 def write_report(config: BenchmarkConfig, images: RepeatedImages, measured: Sequence[Measured]) -> list[Path]:
@@ -33,7 +29,7 @@ def write_report(config: BenchmarkConfig, images: RepeatedImages, measured: Sequ
     rows = rows_of(measured)
     machine = measure_machine()
     files = {
-        "benchmark.svg": _chart(rows),
+        "benchmark.svg": pool_chart(rows),
         "benchmark.md": _page(config, images, machine, rows).encode(),
         "benchmark.json": _as_json(config, images, machine, rows),
         "benchmark.csv": as_csv(rows),
@@ -168,23 +164,3 @@ _STAGE_COLUMNS: dict[str, _Format] = _POINT | {
 def _table(rows: Sequence[Row], columns: dict[str, _Format]) -> Table:
     cells = tuple(tuple(cell(row) for cell in columns.values()) for row in rows)
     return Table("", tuple(columns), ("",) * len(columns), cells)
-
-
-def _chart(rows: Sequence[Row]) -> bytes:
-    """Images a second against actors, a line a captioner, batch and beam."""
-    lines: dict[tuple[object, ...], list[Row]] = {}
-    for row in rows:
-        lines.setdefault(_alike(row), []).append(row)
-    with drawing(6.0, 3.6) as figure:
-        axes = figure.subplots()
-        for number, ((variant, batch, width), points) in enumerate(lines.items()):
-            label = f"{variant}, batch {batch}" + (f", beam {width}" if width is not None else "")
-            across, up = zip(*((row["actors"], row["steady_images_per_s"]) for row in points), strict=True)
-            low, high = zip(*((row["steady_lowest"], row["steady_highest"]) for row in points), strict=True)
-            colour, marker = COLOURS[number % len(COLOURS)], _MARKERS[number // len(COLOURS) % len(_MARKERS)]
-            axes.plot(across, up, marker=marker, color=colour, markersize=4, linewidth=1, label=label)
-            axes.vlines(across, low, high, color=colour, linewidth=0.8)
-        axes.set(xlabel="actors", ylabel="images a second", ylim=(0, None))
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.legend(frameon=False, fontsize=8, labelcolor=INK)
-        return svg_of(figure)
