@@ -65,7 +65,7 @@ _WORK_OPTIONS = [
     click.option("--cpus-per-actor", type=int, default=1, help="CPUs that each captioner claims and uses."),
     click.option("--gpus-per-actor", type=float, default=0, help="GPUs that each claims, for float captioners."),
     click.option("--batch-size", type=int, default=32, help="Images in one call of the captioner."),
-    click.option("--image-timeout-s", type=float, default=120, help="To read and decode one image."),
+    click.option("--image-timeout-s", type=float, default=120, help="To read one image, and then to decode it."),
     click.option("--dedup", is_flag=True, help="Caption equal images of a shard once."),
     click.option(
         "--retry-failed", is_flag=False, flag_value="all", metavar="[KIND,…]", help="Try failed images again."

@@ -15,12 +15,15 @@ from queue import SimpleQueue
 from typing import Any
 
 import ray
-from ray.exceptions import RayActorError
+from ray.exceptions import NodeDiedError, OutOfMemoryError, RayActorError
 
 from caption_core.engine.shard_actor import ShardActor, ShardResult
 from caption_core.engine.work import CaptioningWork, ShardSummary
 from caption_core.errors import CapstanError
 from caption_core.images import describe
+
+# The last two are what Ray says of actors that it ends itself, for want of memory or with their machine.
+_LOST = (RayActorError, OutOfMemoryError, NodeDiedError)
 
 # Actors that may be lost while they load before one of them works, beyond what a machine that goes away takes along.
 _LOST_IN_A_ROW = 5
@@ -98,7 +101,7 @@ class ActorPool:
         """Act on an answer; returns the summary of a shard that is done."""
         # Not raised here: a traceback would keep the frames below, and with them actors.
         error = answer.exception()
-        if isinstance(error, RayActorError):
+        if isinstance(error, _LOST):
             self._lose(member, error)
             return None
         if error is not None:
@@ -133,7 +136,7 @@ class ActorPool:
         member.shard_id = self._pending.popleft()
         self._ask(member, member.actor.caption_shard.remote(member.shard_id))
 
-    def _lose(self, member: _Member, error: RayActorError) -> None:
+    def _lose(self, member: _Member, error: BaseException) -> None:
         if member.shard_id is not None:
             self._pending.appendleft(member.shard_id)  # which keeps its own account of workers that it lost
         else:

@@ -51,7 +51,7 @@ class CaptioningConfig:
         shard_size: images a part; None for a default that depends on their number alone.
         search: what differs from the captioner's defaults.
         limits: caps an image must keep.
-        image_timeout_s: that reading and decoding one image may take.
+        image_timeout_s: that reading one image may take, and then decoding it.
         dedup: whether images of a shard with equal bytes are captioned once.
         limit: caption only so many images, the first ones; None for all.
         max_error_rate: share of failed images above which the run stops; None for no limit.

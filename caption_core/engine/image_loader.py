@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, suppress
+from contextlib import AbstractContextManager, closing, suppress
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any
 
 from caption_core.archive.sources.source import ImageReader, SourceImage
 from caption_core.engine.lookahead import Lookahead, Stages
@@ -15,8 +15,6 @@ from caption_core.engine.work import CaptioningWork
 from caption_core.errors import ImageError
 from caption_core.images import DecodedImage, decode_image, describe
 from caption_core.records import ErrorKind, ImageRef
-
-Answer = TypeVar("Answer")
 
 # An archive that hangs would otherwise cost a shard of a thousand images a day.
 MAX_GIVEN_UP = 8
@@ -82,9 +80,9 @@ class ImageLoader:
         """Threads that hang in an image that was given up."""
         return self._ahead.num_stuck
 
-    def compute(self, function: Callable[[], Answer]) -> Answer:
-        """Call a function while nothing is decoded: it has the CPUs to itself."""
-        return self._ahead.compute(function)
+    def held_back(self) -> AbstractContextManager[None]:
+        """Within it no image begins to be decoded: the captioner has the CPUs."""
+        return self._ahead.held_back()
 
     def load(
         self,
@@ -151,7 +149,7 @@ class ImageLoader:
             reader = self._work.source.open_reader()
             reader.begin([ref for other, ref in self._todo if other > position], beat=self._beat)
             self._reader = reader
-        message = f"reading and decoding took longer than {self._work.image_timeout_s:g} s"
+        message = f"reading or decoding took longer than {self._work.image_timeout_s:g} s"
         return LoadedImage(position, ImageError(ErrorKind.TIMED_OUT, message), read_s=self._work.image_timeout_s)
 
 

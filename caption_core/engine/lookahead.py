@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeoutError  # a class of its own until Python 3.11
+from contextlib import contextmanager
 from dataclasses import dataclass
-from threading import Event
+from threading import Event, Semaphore
 from typing import Any, Generic, TypeVar
 
 Item = TypeVar("Item")
 Half = TypeVar("Half")
 Result = TypeVar("Result")
-Answer = TypeVar("Answer")
 
 # Patience with results that are waited for together; the caller then takes them one by one.
 _TOGETHER_S = 1.0
@@ -36,7 +36,7 @@ class Stages(Generic[Item, Half, Result]):
 
 
 class Lookahead(Generic[Item, Half, Result]):
-    """Threads that work on the next items while the caller waits for a result, or for a computation of its own.
+    """Threads that work on the next items while the caller works on the last result.
 
     Python can't end a thread. One that takes too long is left behind, with its item's result replaced, and new threads
     take over; `num_stuck` tells the owner when a process has gathered too many of them.
@@ -44,8 +44,7 @@ class Lookahead(Generic[Item, Half, Result]):
     Args:
         stages: what is done with an item.
         readers: threads that read.
-        cpus: threads that compute. Who goes from one computation to the next need not be woken, which costs a few
-            percent of the time.
+        cpus: threads that compute.
         timeout_s: that a stage of an item may take.
     """
 
@@ -84,16 +83,15 @@ class Lookahead(Generic[Item, Half, Result]):
                 attempt.leave()
             self._pending.clear()
 
-    def compute(self, function: Callable[[], Answer]) -> Answer:
-        """Call a function in one of the threads that compute, in line behind items; no item begins beside it."""
-        call = self._crew.call(function)
-        while not call.done():
-            if not _wait(call, self._crew.left_s(self._timeout_s)) and self._crew.left_s(self._timeout_s) <= 0:
-                # An item hangs in front of it.
-                call.cancel()
-                self._replace_crew(hanging_begin_anew=False)
-                call = self._crew.call(function)
-        return call.result()
+    @contextmanager
+    def held_back(self) -> Iterator[None]:
+        """Within it no item begins to be computed: the caller has the CPUs."""
+        may_compute = self._crew.may_compute
+        may_compute.clear()
+        try:
+            yield
+        finally:
+            may_compute.set()
 
     def _next(self, together: int) -> Result:
         if not self._pending[0].future.done():
@@ -101,20 +99,26 @@ class Lookahead(Generic[Item, Half, Result]):
         return self._result(self._pending.popleft())
 
     def _result(self, attempt: _Try[Item, Half, Result]) -> Result:
+        if attempt.is_left:
+            return self._stages.give_up(attempt.item)  # its time was up when others began anew
         while not self._finishes(attempt):
-            is_overdue, was_left = self._is_overdue(attempt), attempt.is_left
+            is_overdue = self._is_overdue(attempt)
             self._leave(attempt)
-            instead = [self._stages.give_up(attempt.item)] if is_overdue else []
-            if not was_left:
-                self._replace_crew(hanging_begin_anew=is_overdue)
-            if instead:
-                return instead[0]
-            # Another item hangs, and has the CPU that this one waits for.
+            if is_overdue:
+                result = self._stages.give_up(attempt.item)
+                self._replace_crew()
+                # Others may have waited for what this one held, those too that take too long.
+                self._begin_pending_anew(lambda _: True)
+                return result
+            # Another item hangs, and has the CPU that this one waits for: that is given up at its turn.
+            self._replace_crew()
             attempt = self._begin(attempt.item)
+            self._begin_pending_anew(lambda waiting: not self._is_overdue(waiting))
         return attempt.future.result()
 
     def _is_overdue(self, attempt: _Try[Item, Half, Result]) -> bool:
-        return attempt.since_s is not None and _left_s(attempt.since_s, self._timeout_s) <= 0
+        since_s = attempt.since_s
+        return since_s is not None and _left_s(since_s, self._timeout_s) <= 0
 
     def _finishes(self, attempt: _Try[Item, Half, Result]) -> bool:
         """Wait for a result, until its stage takes too long, or that of an item in front of it."""
@@ -136,19 +140,16 @@ class Lookahead(Generic[Item, Half, Result]):
             self._stuck.append(attempt.future)
         attempt.leave()
 
-    def _replace_crew(self, *, hanging_begin_anew: bool) -> None:
-        """Begin what is pending anew, in new threads.
-
-        Args:
-            hanging_begin_anew: also what takes too long, since it may have waited for what another one held; otherwise
-                it is given up at its turn.
-        """
+    def _replace_crew(self) -> None:
         self._crew.leave()
         self._crew = _Crew(self._num_readers, self._num_cpus)
+
+    def _begin_pending_anew(self, wanted: Callable[[_Try[Item, Half, Result]], bool]) -> None:
+        """Leave what isn't done; what is wanted begins anew."""
         for position, waiting in enumerate(self._pending):
             if not waiting.future.done():
                 self._leave(waiting)
-                if hanging_begin_anew or not self._is_overdue(waiting):
+                if wanted(waiting):
                     self._pending[position] = self._begin(waiting.item)
 
 
@@ -157,16 +158,19 @@ class _Crew:
 
     def __init__(self, readers: int, cpus: int) -> None:
         self.readers = ThreadPoolExecutor(readers, thread_name_prefix="read")
+        # What is read takes memory until it is computed.
+        self.room = Semaphore(readers + cpus)
+        self.may_compute = Event()
+        self.may_compute.set()
         self._computers = ThreadPoolExecutor(cpus, thread_name_prefix="compute")
-        self._may_compute = Event()
-        self._may_compute.set()
         self._at_work: set[_Try[Any, Any, Any]] = set()
 
     def submit(self, attempt: _Try[Any, Any, Any], compute: Callable[[], None]) -> None:
-        """Compute in turn."""
+        """Compute in turn, what has taken room."""
 
         def turn() -> None:
-            self._may_compute.wait()
+            self.may_compute.wait()
+            self.room.release()
             self._at_work.add(attempt)
             try:
                 compute()
@@ -174,18 +178,6 @@ class _Crew:
                 self._at_work.discard(attempt)
 
         self._computers.submit(turn)
-
-    def call(self, function: Callable[[], Answer]) -> Future[Answer]:
-        """Compute in turn, and alone."""
-
-        def turn() -> Answer:
-            self._may_compute.clear()
-            try:
-                return function()
-            finally:
-                self._may_compute.set()
-
-        return self._computers.submit(turn)
 
     def left_s(self, timeout_s: float) -> float:
         """Time until an item computes for too long; the whole where none does."""
@@ -213,16 +205,19 @@ class _Try(Generic[Item, Half, Result]):
 
     def read(self) -> None:
         """The first stage, in a thread; the second follows."""
-        if self.is_left:
-            self.future.cancel()
-            return
-        self.since_s = time.monotonic()
+        self._crew.room.acquire()
         try:
-            half = self._stages.read(self.item)
-            self.since_s = None
-            self._crew.submit(self, lambda: self._compute(half))
+            if not self.is_left:
+                self.since_s = time.monotonic()
+                half = self._stages.read(self.item)
+                self.since_s = None
+            if not self.is_left:
+                self._crew.submit(self, lambda: self._compute(half))
+                return
+            self.future.cancel()
         except BaseException as error:
             self.future.set_exception(error)
+        self._crew.room.release()
 
     def _compute(self, half: Half) -> None:
         if self.is_left:

@@ -13,7 +13,7 @@ _RANGE = re.compile(r"(\d+)(?::(\d+))?")
 
 @dataclass(frozen=True, slots=True)
 class ActorRange:
-    """Bounds of an autoscaling pool of actors, as the user asks for them."""
+    """Bounds of a pool of actors, as the user asks for them."""
 
     minimum: int
     maximum: int
@@ -40,9 +40,9 @@ class PoolSize:
     """Size of a pool that can run.
 
     Attributes:
-        minimum: actors kept at least.
-        initial: actors started at once.
-        maximum: actors at most.
+        minimum: actors that must fit for the run to begin.
+        initial: actors that fit now.
+        maximum: actors at most; those that don't fit begin when machines join.
         notes: what was changed from the request and why, for the user.
     """
 
@@ -83,9 +83,11 @@ class ActorClaim:
 
     def cpus_of(self, node: Mapping[str, float]) -> float:
         """CPUs of a machine that such actors can use; its GPUs may run out first."""
-        cpus = node.get("CPU", 0.0)
-        # Ray keeps shares in ten-thousandths.
-        return min(cpus, self.cpus * int(node.get("GPU", 0.0) / self.gpus + 1e-4)) if self.gpus else cpus
+        cpus, gpus = node.get("CPU", 0.0), int(node.get("GPU", 0.0))
+        if not self.gpus:
+            return cpus
+        # A share lies on one GPU. Ray keeps shares in ten-thousandths.
+        return min(cpus, self.cpus * (gpus * int(1 / self.gpus + 1e-4) if self.gpus < 1 else gpus // int(self.gpus)))
 
 
 ANY_CLAIM = ActorClaim(1)

@@ -7,6 +7,7 @@ import resource
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -180,7 +181,8 @@ class ShardCaptioner:
         begun_s = time.perf_counter()
         pixels = [_pixels(image) for image in batch]
         # A GPU leaves the CPUs to who decodes the next images.
-        results = self._results(pixels) if self._work.gpus else self._loader.compute(lambda: self._results(pixels))
+        with nullcontext() if self._work.gpus else self._loader.held_back():
+            results = self._results(pixels)
         infer_ms = 1000 * (time.perf_counter() - begun_s) / len(batch)
         shard.stages += StageSeconds(
             encode=self._captioner.encode_s - before.encode, search=self._captioner.search_s - before.search

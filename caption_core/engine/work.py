@@ -26,9 +26,9 @@ class CaptioningWork:
         limits: caps an image must keep.
         identity: the run's, written into each part.
         batch_size: images in one call of the captioner, at most.
-        threads: CPUs the worker has; the captioner's threads and, plus one that waits for files, the decoding ones.
+        threads: CPUs the worker has; threads of the captioner, and threads that decode.
         gpus: that the worker has, for the captioner alone.
-        image_timeout_s: that reading and decoding one image may take.
+        image_timeout_s: that reading one image may take, and then decoding it.
         dedup: whether images of a shard with equal bytes are captioned once.
         retry: kinds of failures to try again in finished shards; None to caption pending ones.
     """

@@ -6,7 +6,7 @@ import os
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 
@@ -101,7 +101,7 @@ def run_job(config: BenchmarkConfig, images: RepeatedImages, point: Point) -> Jo
             batch_size=point.batch_size,
             shard_size=config.shard_size,
             search=SearchOverrides(beam_width=point.beam_width),
-            cluster=replace(config.cluster),
+            cluster=config.cluster,
             repeated=images,
         )
         begun_s = time.time()

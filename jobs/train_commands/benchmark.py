@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+import compression
 from caption_core.engine.captioner_spec import DEFAULT_BUNDLE
 from caption_core.engine.cluster import ClusterConfig
 from caption_core.errors import UsageError
@@ -66,7 +67,7 @@ def benchmark(
         repeats=repeats,
         cpus_per_actor=cpus_per_actor,
         stages=stages,
-        cluster=ClusterConfig(address),
+        cluster=ClusterConfig(address, packages=(Path(compression.__file__).resolve().parent,)),
     )
     for path in run_benchmark(config, tell=click.echo):
         click.echo(path)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
 import pytest
 import ray
+from ray.exceptions import NodeDiedError, OutOfMemoryError
 
 from caption_core.archive.outcomes import OutcomeCounts
 from caption_core.engine.actor_pool import ActorPool
@@ -130,3 +132,30 @@ def test_an_end_from_outside_ends_the_actors(pool_of: Pools) -> None:
     while ray.available_resources().get("CPU", 0) < 2:
         assert time.monotonic() < end_s
         time.sleep(0.1)
+
+
+@pytest.mark.parametrize("error", [OutOfMemoryError("the node is short of memory"), NodeDiedError("gone")])
+def test_an_actor_that_ray_ends_is_replaced_too(error: Exception) -> None:
+    """Ray calls these by names of their own; the actors here are none of Ray's."""
+    answers = [error, "", ShardResult(ShardSummary(0, OutcomeCounts(1), "b", 0.0, 1.0))]
+
+    class Remote:
+        def __getattr__(self, _: str) -> Remote:
+            return self
+
+        def remote(self, *_: object) -> Remote:
+            return self
+
+        def future(self) -> Future[Any]:
+            future: Future[Any] = Future()
+            answer = answers.pop(0)
+            if isinstance(answer, Exception):
+                future.set_exception(answer)
+            else:
+                future.set_result(answer)
+            return future
+
+    pool = ActorPool(Remote, 1)
+    pool._remove = pool._members.remove  # type: ignore[method-assign, assignment]
+    assert [summary.shard_id for summary in pool.run([0])] == [0]
+    assert not answers

@@ -144,10 +144,8 @@ def test_reading_goes_on_while_the_caller_computes() -> None:
     results = worker.map(range(10), 4)
     assert next(results) == 0
 
-    def caller() -> bool:
-        return all(read.acquire(timeout=10) for _ in range(5))
-
-    assert worker.compute(caller), "items 0 to 4 are read though only item 0 was asked for"
+    with worker.held_back():
+        assert all(read.acquire(timeout=10) for _ in range(5)), "items 0 to 4 are read though only item 0 was asked for"
     assert list(results) == list(range(2, 20, 2))
 
 
@@ -166,43 +164,41 @@ def test_nothing_begins_to_be_computed_beside_the_caller(cpus: int) -> None:
     # Those that began before it may still be under way.
     time.sleep(0.05)
 
-    def caller() -> str:
-        calling.set()
-        time.sleep(0.1)
-        calling.clear()
-        return "done"
-
     for _ in range(3):
-        assert worker.compute(caller) == "done"
+        with worker.held_back():
+            calling.set()
+            time.sleep(0.1)
+            calling.clear()
         next(results)
-    assert len(beside) < cpus
+    # Each time those that had begun, of the twenty that wait.
+    assert len(beside) <= 3 * cpus
     assert len(list(results)) == 36
 
 
-def test_what_the_caller_computes_may_fail() -> None:
+def test_holding_back_ends_with_an_error_too() -> None:
     worker = lookahead(lambda item: item)
-    with pytest.raises(ZeroDivisionError):
-        worker.compute(lambda: 1 // 0)
-    assert worker.compute(lambda: 5) == 5
+    with pytest.raises(ZeroDivisionError), worker.held_back():
+        _ = 1 // 0
     assert list(worker.map(range(3), 1)) == [0, 1, 2]
 
 
-def test_the_caller_does_not_wait_behind_an_item_that_hangs() -> None:
-    release = threading.Event()
+def test_what_is_read_waits_for_room() -> None:
+    """Four readers and one CPU: five items may be in memory, and no more are read while nothing is computed."""
+    read: list[int] = []
 
-    def work(item: int) -> int:
-        if item == 2:
-            release.wait()
+    def reading(item: int) -> int:
+        read.append(item)
         return item
 
-    worker = lookahead(work, timeout_s=0.2)
-    try:
-        results = worker.map(range(6), 5)
-        assert next(results) == 0
-        assert worker.compute(lambda: "done") == "done"
-        assert list(results) == [1, -3, 3, 4, 5]
-    finally:
-        release.set()
+    worker = lookahead(lambda item: item, read=reading)
+    with worker.held_back():
+        results = worker.map(range(30), 20)
+        waiting = threading.Thread(target=lambda: next(results))
+        waiting.start()
+        time.sleep(0.3)
+        assert len(read) == 5
+    waiting.join(10)
+    assert list(results) == list(range(1, 30))
 
 
 def test_an_item_in_line_behind_one_that_hangs_is_done_all_the_same() -> None:
@@ -244,6 +240,33 @@ def test_a_caller_that_leaves_ends_the_work() -> None:
     results = worker.map(range(100), 50)
     assert next(results) == 0
     results.close()
-    worker.compute(lambda: None)
+    assert list(worker.map(range(3), 1)) == [0, 1, 2]
     assert len(done) < 20
     assert list(worker.map(range(3), 1)) == [0, 1, 2]
+
+
+def test_an_item_left_behind_while_it_was_read_is_given_up() -> None:
+    """Item 1 hangs while it is computed and item 2 while it is read; item 0 is read late, and waits for item 1."""
+    computing, release = threading.Event(), threading.Event()
+
+    def reading(item: int) -> int:
+        if item == 0:
+            computing.wait(10)
+        if item == 2:
+            release.wait(0.5)
+        return item
+
+    def work(item: int) -> int:
+        if item == 1:
+            computing.set()
+            release.wait()
+        return item
+
+    worker = lookahead(work, timeout_s=0.2, read=reading)
+    try:
+        results = list(worker.map(range(4), 3))
+        assert results[:2] == [0, -2]
+        assert results[2] in (2, -3)
+        assert results[3] == 3
+    finally:
+        release.set()

@@ -87,6 +87,7 @@ def test_few_shards_need_few_actors() -> None:
         (ActorClaim(2, 1), {"CPU": 8.0, "GPU": 1.0}, 2.0),
         (ActorClaim(2, 0.25), {"CPU": 8.0, "GPU": 1.0}, 8.0),
         (ActorClaim(1, 0.1), {"CPU": 64.0, "GPU": 2.0}, 20.0),
+        (ActorClaim(1, 0.6), {"CPU": 64.0, "GPU": 2.0}, 2.0),
         (ActorClaim(4, 2), {"CPU": 64.0, "GPU": 5.0}, 8.0),
     ],
 )

@@ -105,7 +105,7 @@ class FolderSource:
         """
         path = _path(ref.uri)
         try:
-            if os.path.islink(path):
+            if os.path.islink(path) or not self._names_inside(path):
                 self._check_inside(path, os.path.realpath(path, strict=True))
                 return read_local_file(path, max_bytes)
             return read_local_file(path, max_bytes, self._check_inside)
@@ -123,6 +123,9 @@ class FolderSource:
             name = os.path.relpath(path, root)
             if pattern is None or pattern.matches(os.fsdecode(name)):
                 yield ImageRef(name_to_text(name), _uri(path), _size(path))
+
+    def _names_inside(self, path: bytes) -> bool:
+        return os.path.normpath(path).startswith(os.path.join(os.fsencode(self.root), b""))
 
     def _check_inside(self, path: bytes, real_path: bytes) -> None:
         if real_path.startswith(os.path.join(os.fsencode(self.root), b"")):
