@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeoutError  # a class of its own until Python 3.11
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -240,4 +240,6 @@ def _wait(future: Future[Any], seconds: float) -> bool:
         future.exception(timeout=max(0.0, seconds))
     except FutureTimeoutError:
         return False
+    except CancelledError:
+        return True
     return True
