@@ -16,7 +16,7 @@ from caption_core.training.batches import TokenTable, tokenize
 from caption_core.training.caption_loss import CaptionBatch, CaptionLoss, smoothed_cross_entropy
 from caption_core.training.config import DataConfig
 from caption_core.training.data import TrainingData
-from caption_core.training.objectives import References
+from caption_core.training.objectives import ImageBatch, References
 from caption_core.training.optimization import Loss
 from caption_core.training.selection import DevSet
 from compression.settings import Training
@@ -145,19 +145,11 @@ class DistilledCaptions:
     ) -> None:
         self._references, self._teacher = References(upper, decoder, dev, table, smoothing), teacher
         self.loss: Loss = DistilledLoss(CaptionLoss(upper, decoder), teacher, training)
-        self._views: NDArray[np.int64] | None = None
 
-    def look_at(self, views: NDArray[np.int64]) -> None:
-        """Tell the next batch's views, int64 [batch]."""
-        self._views = views
-
-    def batch(
-        self, images: NDArray[np.int64], share: slice, activations: NDArray[np.float32], stream: tuple[int, int]
-    ) -> DistilledBatch:
+    def batch(self, images: ImageBatch) -> DistilledBatch:
         """See `Objective`."""
-        captions = self._references.batch(images, share, activations, stream)
-        views = 0 if self._views is None else self._views[share]
-        return DistilledBatch(captions, self._teacher.features(images[share], views))
+        features = self._teacher.features(images.images[images.share], images.views[images.share])
+        return DistilledBatch(self._references.batch(images), features)
 
     def dev_scores(self) -> dict[str, float]:
         """See `Objective`: scores of greedy captions."""

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from caption_core.errors import UsageError
 from caption_core.training.data import TrainingData
 from caption_core.training.features import FeatureCache, cached_features
+from caption_core.training.objectives import ImageBatch
 from caption_core.training.optimization import Loss, parts_of
 from caption_core.training.selection import dev_features
 from compression.context import StepContext
@@ -104,18 +105,11 @@ class FeatureMatching:
         self._upper, self._dev = upper, dev
         self._wanted = cached_features(encoder, data.train, context.cache, views=views, log=context.log)
         self._wanted_dev = cached_features(encoder, data.dev, context.cache, views=1, log=context.log)
-        self._views: NDArray[np.int64] | int = 0
 
-    def look_at(self, views: NDArray[np.int64]) -> None:
-        """Tell the next batch's views, int64 [batch]."""
-        self._views = views
-
-    def batch(
-        self, images: NDArray[np.int64], share: slice, activations: NDArray[np.float32], stream: tuple[int, int]
-    ) -> FeatureBatch:
+    def batch(self, images: ImageBatch) -> FeatureBatch:
         """See `Objective`."""
-        wanted = self._wanted.batch(images, self._views)
-        return FeatureBatch(activations, wanted[share], _squares(wanted), stream)
+        wanted = self._wanted.batch(images.images, images.views)
+        return FeatureBatch(images.activations, wanted[images.share], _squares(wanted), images.stream)
 
     def dev_scores(self) -> dict[str, float]:
         """See `Objective`: `feature_agreement`, 1 less the relative squared error over the dev images."""

@@ -21,7 +21,7 @@ from caption_core.training.batches import plan_epoch, tokenize
 from caption_core.training.config import DataConfig, StageConfig
 from caption_core.training.data import TrainingData, load_data
 from caption_core.training.features import cached_features
-from caption_core.training.objectives import Objective, OwnCaptions, References
+from caption_core.training.objectives import ImageBatch, Objective, OwnCaptions, References
 from caption_core.training.optimization import DRAWS, AveragedWeights, learning_rate
 from caption_core.training.selection import DevSet
 from caption_core.training.self_critical import CiderReward
@@ -206,10 +206,7 @@ class Tuner:
         self, images: NDArray[np.int64], activations: NDArray[np.float32], views: NDArray[np.int64], update: int
     ) -> tuple[tf.Tensor, ...]:
         stream = (self._context.seed, DRAWS * update)
-        objective = self._objective
-        if isinstance(objective, (DistilledCaptions, FeatureMatching)):
-            objective.look_at(views)
-        return objective.batch(images, slice(None), activations, stream).tensors()
+        return self._objective.batch(ImageBatch(images, views, slice(None), activations, stream)).tensors()
 
     def _weights(self) -> Weights:
         return named_weights("encoder", self._model.encoder) | named_weights("decoder", self._model.decoder)

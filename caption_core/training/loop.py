@@ -28,8 +28,8 @@ from caption_core.training.data import load_data
 from caption_core.training.dataset import CaptionedImages
 from caption_core.training.early_stopping import epochs_without_improvement
 from caption_core.training.features import FeatureCache, cached_features
-from caption_core.training.objectives import Concepts, Objective, OwnCaptions, References
-from caption_core.training.optimization import DRAWS, AveragedWeights, Batch, Trainer, learning_rate
+from caption_core.training.objectives import Concepts, ImageBatch, Objective, OwnCaptions, References
+from caption_core.training.optimization import DRAWS, AveragedWeights, Trainer, learning_rate
 from caption_core.training.pace import Pace
 from caption_core.training.precision import layers_computing_in
 from caption_core.training.selection import DevSet
@@ -204,12 +204,12 @@ class TrainingLoop:
         losses = []
         before = len(self._progress.history) * len(plan)  # updates, in all stages
         reported = time.monotonic()
-        for number, (images, activations) in enumerate(self._batches(run, plan, pace)):
+        for number, images in enumerate(self._batches(run, plan, pace)):
             rate = learning_rate(run.stage, self._progress.updates, total)
-            losses.append(run.trainer.update(self._batch(run, images, activations), rate))
+            losses.append(run.trainer.update(run.objective.batch(images), rate))
             averages.update()
             self._progress.updates += 1
-            pace.count(len(images))
+            pace.count(len(images.images))
             self._curves.write(before + number + 1, {"train/loss": losses[-1], "train/learning_rate": rate})
             if time.monotonic() - reported > _LOG_INTERVAL_S:
                 reported = time.monotonic()
@@ -231,26 +231,19 @@ class TrainingLoop:
         stream = self._progress.stage * 1_000_003 + optimization.seed
         return stream, DRAWS * optimization.accumulate * (self._progress.updates * peers.size + peers.rank)
 
-    def _batch(self, run: _StageRun, images: NDArray[np.int64], activations: NDArray[np.float32]) -> Batch:
+    def _batches(self, run: _StageRun, plan: list[NDArray[np.int64]], pace: Pace) -> Iterator[ImageBatch]:
+        """Each batch, with activations read one batch ahead in a thread."""
+        generator = np.random.default_rng((self._config.optimization.seed, self._progress.stage, self._progress.epoch))
+        views = generator.integers(run.train.views.shape[0], size=len(self._data.train))
         share = slice(self._peers.rank, None, self._peers.size)
-        return run.objective.batch(images, share, activations, self._random_stream())
-
-    def _batches(
-        self, run: _StageRun, plan: list[NDArray[np.int64]], pace: Pace
-    ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
-        """Each batch's images, and activations of this worker's share of them, read one batch ahead in a thread."""
-        views = np.random.default_rng((self._config.optimization.seed, self._progress.stage, self._progress.epoch))
-        chosen = views.integers(run.train.views.shape[0], size=len(self._data.train))
         with ThreadPoolExecutor(max_workers=1) as reader:
-            ahead = None
-            for images in plan:
-                mine = images[self._peers.rank :: self._peers.size]
-                following = (images, reader.submit(run.train.batch, mine, chosen[mine]))
-                if ahead is not None:
-                    yield ahead[0], _awaited(ahead[1], pace)
-                ahead = following
-            if ahead is not None:
-                yield ahead[0], _awaited(ahead[1], pace)
+            reading = [reader.submit(run.train.batch, images[share], views[images[share]]) for images in plan[:1]]
+            for number, images in enumerate(plan):
+                activations = _awaited(reading.pop(), pace)
+                if number + 1 < len(plan):
+                    following = plan[number + 1][share]
+                    reading.append(reader.submit(run.train.batch, following, views[following]))
+                yield ImageBatch(images, views[images], share, activations, self._random_stream())
 
     def _log_line(self, run: _StageRun, pace: Pace, done: int, batches: int, figures: str) -> None:
         epochs_left = run.stage.epochs - self._progress.epoch

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -22,6 +23,25 @@ from caption_core.training.self_critical import CiderReward, Sampler, advantages
 from caption_core.vocabulary import PAD
 
 
+@dataclass(frozen=True, slots=True)
+class ImageBatch:
+    """A batch of images, and what one worker sees of it.
+
+    Attributes:
+        images: int64 [batch], all workers' images, by number.
+        views: int64 [batch], the view of each (see `view_of`).
+        share: which of them are this worker's.
+        activations: float32 [share, ...] of this worker's images.
+        stream: decides what is drawn.
+    """
+
+    images: NDArray[np.int64]
+    views: NDArray[np.int64]
+    share: slice
+    activations: NDArray[np.float32]
+    stream: tuple[int, int]
+
+
 class Objective(Protocol):
     """What a stage learns from.
 
@@ -33,17 +53,8 @@ class Objective(Protocol):
     loss: Loss
     head: tf_keras.Model | None
 
-    def batch(
-        self, images: NDArray[np.int64], share: slice, activations: NDArray[np.float32], stream: tuple[int, int]
-    ) -> Batch:
-        """One worker's share of a batch.
-
-        Args:
-            images: int64 [batch], all workers' images.
-            share: which of them are this worker's.
-            activations: float32 [share, ...] of this worker's images.
-            stream: decides what is drawn.
-        """
+    def batch(self, images: ImageBatch) -> Batch:
+        """What one worker learns from its share of a batch."""
 
     def dev_scores(self) -> dict[str, float]:
         """Scores of the present weights on the dev split; the stage's metric is among them."""
@@ -91,14 +102,13 @@ class References(_Captioning):
         super().__init__(upper, decoder, dev, self_critical=False)
         self._table, self._smoothing = table, smoothing
 
-    def batch(
-        self, images: NDArray[np.int64], share: slice, activations: NDArray[np.float32], stream: tuple[int, int]
-    ) -> CaptionBatch:
+    def batch(self, images: ImageBatch) -> CaptionBatch:
         """See `Objective`."""
-        tokens = self._table.tokens[images][:, :, : self._table.lengths[images].max()]
+        numbers = images.images
+        tokens = self._table.tokens[numbers][:, :, : self._table.lengths[numbers].max()]
         words = float((tokens[:, :, 1:] != PAD).sum())
-        weights = np.ones(tokens[share].shape[:2], np.float32)
-        return CaptionBatch(activations, tokens[share], weights, words, self._smoothing, stream)
+        weights = np.ones(tokens[images.share].shape[:2], np.float32)
+        return CaptionBatch(images.activations, tokens[images.share], weights, words, self._smoothing, images.stream)
 
 
 class OwnCaptions(_Captioning):
@@ -117,15 +127,13 @@ class OwnCaptions(_Captioning):
         self._sampler, self._reward = Sampler(upper, decoder, max_tokens), reward
         self._rewards: list[float] = []  # mean over each image's captions, of this epoch
 
-    def batch(
-        self, images: NDArray[np.int64], share: slice, activations: NDArray[np.float32], stream: tuple[int, int]
-    ) -> CaptionBatch:
+    def batch(self, images: ImageBatch) -> CaptionBatch:
         """See `Objective`."""
-        samples = self._sampler(activations, stream)
-        rewards = self._reward(images[share], samples)
+        samples = self._sampler(images.activations, images.stream)
+        rewards = self._reward(images.images[images.share], samples)
         self._rewards.extend(rewards.mean(axis=1).tolist())
-        captions = float(len(images) * samples.shape[1])
-        return CaptionBatch(activations, with_start(samples), advantages(rewards), captions, 0.0, stream)
+        captions = float(len(images.images) * samples.shape[1])
+        return CaptionBatch(images.activations, with_start(samples), advantages(rewards), captions, 0.0, images.stream)
 
     def epoch_figures(self) -> dict[str, float]:
         """See `Objective`: the mean CIDEr-D of the captions that were drawn."""
@@ -152,12 +160,10 @@ class Concepts:
         self._upper, self._detect = upper, head
         self._labels, self._dev, self._dev_labels = labels, dev, dev_labels
 
-    def batch(
-        self, images: NDArray[np.int64], share: slice, activations: NDArray[np.float32], stream: tuple[int, int]
-    ) -> ConceptBatch:
+    def batch(self, images: ImageBatch) -> ConceptBatch:
         """See `Objective`."""
-        labels = self._labels[images].astype(np.float32)
-        return ConceptBatch(activations, labels[share], max(1.0, float(labels.sum())), stream)
+        labels = self._labels[images.images].astype(np.float32)
+        return ConceptBatch(images.activations, labels[images.share], max(1.0, float(labels.sum())), images.stream)
 
     def dev_scores(self) -> dict[str, float]:
         """See `Objective`: how well the dev images' concepts are told."""

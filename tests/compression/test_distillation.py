@@ -15,6 +15,7 @@ from caption_core.search import SearchSettings
 from caption_core.training.caption_loss import CaptionLoss
 from caption_core.training.data import TrainingData
 from caption_core.training.features import FeatureCache, cached_features
+from caption_core.training.objectives import ImageBatch
 from caption_core.training.selection import DevSet
 from caption_core.vocabulary import PAD
 from compression.context import StepContext
@@ -52,7 +53,8 @@ class Lesson:
         return DistilledCaptions(None, decoder, dev, self.data.tokens, self.teacher, Training(**training), 0.1)
 
     def batch(self, objective: DistilledCaptions) -> DistilledBatch:
-        return objective.batch(IMAGES, slice(None), self.features.batch(IMAGES), (1, 0))
+        views = np.zeros(len(IMAGES), np.int64)
+        return objective.batch(ImageBatch(IMAGES, views, slice(None), self.features.batch(IMAGES), (1, 0)))
 
     def loss(self, **training: Any) -> float:
         objective = self.objective(**training)
@@ -122,8 +124,8 @@ def test_parts_of_a_batch_add_up(lesson: Lesson) -> None:
 def test_the_teacher_sees_the_views_that_the_student_sees(make_context: MakeContext) -> None:
     lesson = Lesson.of(make_context(), views=3)
     objective, views = lesson.objective(soft_targets=1.0), np.array([2, 0, 2, 0])  # view 2 is a crop
-    objective.look_at(views)
-    batch = objective.batch(IMAGES, slice(1, 3), lesson.features.batch(IMAGES)[1:3], (1, 0))
+    activations = lesson.features.batch(IMAGES)[1:3]
+    batch = objective.batch(ImageBatch(IMAGES, views, slice(1, 3), activations, (1, 0)))
     np.testing.assert_array_equal(batch.features, lesson.features.batch(IMAGES, views)[1:3])
     assert not np.array_equal(batch.features, lesson.features.batch(IMAGES)[1:3])
     assert batch.tensors()[-1].shape == (2,)  # the seed comes last

@@ -16,6 +16,7 @@ from caption_core.errors import UsageError
 from caption_core.models.encoders import split_encoder
 from caption_core.runtimes.tensorflow import load_model
 from caption_core.training.features import FeatureCache, cached_features
+from caption_core.training.objectives import ImageBatch
 from compression.context import StepContext
 from compression.feature_matching import FeatureMatching
 from compression.fine_tuning import Tuner, load_training_data
@@ -82,8 +83,8 @@ def matching(context: StepContext, *, wrapped: bool = False) -> FeatureMatching:
 def loss(objective: FeatureMatching, context: StepContext, view: int = 0) -> float:
     lower, _ = split_encoder(loaded(context.parent).encoder, BLOCK)
     views = np.full(len(IMAGES), view)
-    objective.look_at(views)
-    batch = objective.batch(IMAGES, slice(None), features(context, lower).batch(IMAGES, views), (1, 0))
+    activations = features(context, lower).batch(IMAGES, views)
+    batch = objective.batch(ImageBatch(IMAGES, views, slice(None), activations, (1, 0)))
     parts = sum(float(objective.loss(*part.tensors())) for part in batch.parts(2))
     whole = float(tf.function(objective.loss, input_signature=objective.loss.signature)(*batch.tensors()))
     assert parts == pytest.approx(whole, rel=1e-3)

@@ -1,11 +1,12 @@
 """Workers' shares of a batch, empty ones included, add up to the batch, whatever a stage learns from."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tf_keras
+from numpy.typing import NDArray
 
 from caption_core.models.decoder import Decoder
 from caption_core.models.decoder_registry import build_decoder, decoder_config
@@ -15,7 +16,7 @@ from caption_core.training.caption_loss import CaptionBatch
 from caption_core.training.concept_labels import choose_concepts, concept_labels
 from caption_core.training.dataset import CaptionedImages
 from caption_core.training.features import FeatureCache
-from caption_core.training.objectives import Concepts, Objective, OwnCaptions, References
+from caption_core.training.objectives import Concepts, ImageBatch, Objective, OwnCaptions, References
 from caption_core.training.selection import DevSet
 from caption_core.training.self_critical import CiderReward
 from caption_core.vocabulary import Vocabulary
@@ -61,9 +62,13 @@ def dev_set() -> DevSet:
     return DevSet(IMAGES, FEATURES, VOCABULARY, SearchSettings(beam_width=1, max_tokens=8))
 
 
+def image_batch(images: Sequence[int], share: slice, activations: NDArray[np.float32]) -> ImageBatch:
+    return ImageBatch(np.array(images), np.zeros(len(images), np.int64), share, activations, (0, 0))
+
+
 def loss_of(objective: Objective, images: list[int], share: slice) -> float:
     mine = np.array(images)[share]
-    batch = objective.batch(np.array(images), share, FEATURES.batch(mine), (0, 0))
+    batch = objective.batch(image_batch(images, share, FEATURES.batch(mine)))
     return float(objective.loss(*batch.tensors()))
 
 
@@ -82,9 +87,8 @@ def test_shares_add_up_to_the_batch(
 
 def test_a_worker_s_own_captions_are_divided_by_those_of_all_workers(model: Model) -> None:
     objective = own_captions(model)
-    images = np.array([0, 1, 2, 3, 4])
     share = slice(1, None, 2)
-    batch = objective.batch(images, share, FEATURES.batch(images[share]), (0, 0))
+    batch = objective.batch(image_batch(range(5), share, FEATURES.batch(np.arange(5)[share])))
     assert isinstance(batch, CaptionBatch)
     assert batch.divisor == 5 * 5  # five images, five draws each
     assert batch.weights.shape == (2, 5)
@@ -93,7 +97,7 @@ def test_a_worker_s_own_captions_are_divided_by_those_of_all_workers(model: Mode
 
 def test_a_worker_may_have_no_image_to_caption_itself(model: Model) -> None:
     objective = own_captions(model)
-    batch = objective.batch(np.array([3]), slice(1, None, 2), FEATURES.batch(np.array([], np.int64)), (0, 0))
+    batch = objective.batch(image_batch([3], slice(1, None, 2), FEATURES.batch(np.array([], np.int64))))
     assert float(objective.loss(*batch.tensors())) == 0.0
 
 
