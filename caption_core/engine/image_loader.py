@@ -19,8 +19,14 @@ from caption_core.records import ErrorKind, ImageRef
 # An archive that hangs would otherwise cost a shard of a thousand images a day.
 MAX_GIVEN_UP = 8
 
+# Each thread that hangs in an image holds on to its memory, and perhaps to a CPU.
+_MAX_STUCK_THREADS = 4
+
 # Threads that wait for files, which object stores take their time for; each may hold an image's bytes.
 _READERS = 8
+
+# Bytes that wait to be decoded: two batches of ordinary photographs, and few of the largest.
+_ROOM = 24 * 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +58,10 @@ class _ReadImage:
     image: SourceImage
     read_s: float
 
+    @property
+    def num_bytes(self) -> int:
+        return len(self.image.data) if isinstance(self.image.data, bytes) else 0
+
 
 class ImageLoader:
     """Loads shard after shard.
@@ -72,13 +82,13 @@ class ImageLoader:
         self._reader: ImageReader = work.source.open_reader()
         self._todo: Sequence[tuple[int, ImageRef]] = ()
         self._num_given_up = 0
-        stages = Stages(self._read, self._compute, self._give_up)
-        self._ahead = Lookahead(stages, readers=_READERS, cpus=work.threads, timeout_s=work.image_timeout_s)
+        stages = Stages(self._read, self._compute, self._give_up, lambda read: read.num_bytes)
+        self._ahead = Lookahead(stages, readers=_READERS, cpus=work.threads, timeout_s=work.image_timeout_s, room=_ROOM)
 
     @property
-    def num_stuck(self) -> int:
-        """Threads that hang in an image that was given up."""
-        return self._ahead.num_stuck
+    def is_worn_out(self) -> bool:
+        """Whether so many threads hang in images that were given up that the process should be replaced."""
+        return self._ahead.num_stuck >= _MAX_STUCK_THREADS
 
     def held_back(self) -> AbstractContextManager[None]:
         """Within it no image begins to be decoded: the captioner has the CPUs."""

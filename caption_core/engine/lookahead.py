@@ -9,7 +9,7 @@ from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeoutError  # a class of its own until Python 3.11
 from contextlib import contextmanager
 from dataclasses import dataclass
-from threading import Event, Semaphore
+from threading import Condition, Event
 from typing import Any, Generic, TypeVar
 
 Item = TypeVar("Item")
@@ -28,11 +28,13 @@ class Stages(Generic[Item, Half, Result]):
         read: waits for files, mostly.
         compute: does the rest with what was read; uses a CPU.
         give_up: called with an item that took too long; its return value becomes the item's result.
+        size: bytes of what was read.
     """
 
     read: Callable[[Item], Half]
     compute: Callable[[Half], Result]
     give_up: Callable[[Item], Result]
+    size: Callable[[Half], int]
 
 
 class Lookahead(Generic[Item, Half, Result]):
@@ -46,12 +48,15 @@ class Lookahead(Generic[Item, Half, Result]):
         readers: threads that read.
         cpus: threads that compute.
         timeout_s: that a stage of an item may take.
+        room: bytes that are read and wait to be computed, at most; each reader may hold one more item.
     """
 
-    def __init__(self, stages: Stages[Item, Half, Result], *, readers: int, cpus: int, timeout_s: float) -> None:
+    def __init__(
+        self, stages: Stages[Item, Half, Result], *, readers: int, cpus: int, timeout_s: float, room: int
+    ) -> None:
         self._stages, self._timeout_s = stages, timeout_s
-        self._num_readers, self._num_cpus = readers, cpus
-        self._crew = _Crew(readers, cpus)
+        self._new_crew: Callable[[], _Crew] = lambda: _Crew(readers, cpus, _Room(room))
+        self._crew = self._new_crew()
         self._pending: deque[_Try[Item, Half, Result]] = deque()
         self._stuck: list[Future[Result]] = []
 
@@ -99,21 +104,19 @@ class Lookahead(Generic[Item, Half, Result]):
         return self._result(self._pending.popleft())
 
     def _result(self, attempt: _Try[Item, Half, Result]) -> Result:
-        if attempt.is_left:
-            return self._stages.give_up(attempt.item)  # its time was up when others began anew
-        while not self._finishes(attempt):
-            is_overdue = self._is_overdue(attempt)
-            self._leave(attempt)
-            if is_overdue:
+        while not attempt.is_left and not self._finishes(attempt):
+            if self._is_overdue(attempt):
+                self._leave(attempt)
                 result = self._stages.give_up(attempt.item)
-                self._replace_crew()
                 # Others may have waited for what this one held, those too that take too long.
-                self._begin_pending_anew(lambda _: True)
+                self._replace_crew(lambda _: True)
                 return result
             # Another item hangs, and has the CPU that this one waits for: that is given up at its turn.
-            self._replace_crew()
-            attempt = self._begin(attempt.item)
-            self._begin_pending_anew(lambda waiting: not self._is_overdue(waiting))
+            self._pending.appendleft(attempt)
+            self._replace_crew(lambda waiting: not self._is_overdue(waiting))
+            attempt = self._pending.popleft()
+        if attempt.is_left:
+            return self._stages.give_up(attempt.item)  # its time was up when others began anew
         return attempt.future.result()
 
     def _is_overdue(self, attempt: _Try[Item, Half, Result]) -> bool:
@@ -140,43 +143,67 @@ class Lookahead(Generic[Item, Half, Result]):
             self._stuck.append(attempt.future)
         attempt.leave()
 
-    def _replace_crew(self) -> None:
+    def _replace_crew(self, wanted: Callable[[_Try[Item, Half, Result]], bool]) -> None:
+        """Leave the threads, and with them what isn't done; what is wanted begins anew."""
+        unfinished = [(position, one) for position, one in enumerate(self._pending) if not one.future.done()]
+        for _, attempt in unfinished:
+            self._leave(attempt)  # before the crew goes, to which it could no longer be handed on
         self._crew.leave()
-        self._crew = _Crew(self._num_readers, self._num_cpus)
+        self._crew = self._new_crew()
+        for position, attempt in unfinished:
+            if wanted(attempt):
+                self._pending[position] = self._begin(attempt.item)
 
-    def _begin_pending_anew(self, wanted: Callable[[_Try[Item, Half, Result]], bool]) -> None:
-        """Leave what isn't done; what is wanted begins anew."""
-        for position, waiting in enumerate(self._pending):
-            if not waiting.future.done():
-                self._leave(waiting)
-                if wanted(waiting):
-                    self._pending[position] = self._begin(waiting.item)
+
+class _Room:
+    """Bytes that may be taken at once; what is larger than all of it waits until nothing else is there."""
+
+    def __init__(self, size: int) -> None:
+        self._size, self._taken, self._is_closed = size, 0, False
+        self._changed = Condition()
+
+    def take(self, size: int) -> None:
+        with self._changed:
+            while self._taken and self._taken + size > self._size and not self._is_closed:
+                self._changed.wait()
+            self._taken += size
+
+    def release(self, size: int) -> None:
+        with self._changed:
+            self._taken -= size
+            self._changed.notify_all()
+
+    def close(self) -> None:
+        """Let all in that wait."""
+        with self._changed:
+            self._is_closed = True
+            self._changed.notify_all()
 
 
 class _Crew:
     """Threads of both stages."""
 
-    def __init__(self, readers: int, cpus: int) -> None:
+    def __init__(self, readers: int, cpus: int, room: _Room) -> None:
         self.readers = ThreadPoolExecutor(readers, thread_name_prefix="read")
-        # What is read takes memory until it is computed.
-        self.room = Semaphore(readers + cpus)
+        self._room = room
         self.may_compute = Event()
         self.may_compute.set()
         self._computers = ThreadPoolExecutor(cpus, thread_name_prefix="compute")
         self._at_work: set[_Try[Any, Any, Any]] = set()
 
-    def submit(self, attempt: _Try[Any, Any, Any], compute: Callable[[], None]) -> None:
-        """Compute in turn, what has taken room."""
+    def submit(self, attempt: _Try[Any, Any, Any], size: int, compute: Callable[[], None]) -> None:
+        """Compute in turn, once there is room for what was read."""
 
         def turn() -> None:
             self.may_compute.wait()
-            self.room.release()
+            self._room.release(size)
             self._at_work.add(attempt)
             try:
                 compute()
             finally:
                 self._at_work.discard(attempt)
 
+        self._room.take(size)
         self._computers.submit(turn)
 
     def left_s(self, timeout_s: float) -> float:
@@ -186,8 +213,10 @@ class _Crew:
 
     def leave(self) -> None:
         """Let the threads end when they can."""
-        self.readers.shutdown(wait=False)
-        self._computers.shutdown(wait=False)
+        self._room.close()
+        # What waits in line would keep what was read in memory.
+        self.readers.shutdown(wait=False, cancel_futures=True)
+        self._computers.shutdown(wait=False, cancel_futures=True)
 
 
 class _Try(Generic[Item, Half, Result]):
@@ -205,19 +234,16 @@ class _Try(Generic[Item, Half, Result]):
 
     def read(self) -> None:
         """The first stage, in a thread; the second follows."""
-        self._crew.room.acquire()
-        try:
-            if not self.is_left:
-                self.since_s = time.monotonic()
-                half = self._stages.read(self.item)
-                self.since_s = None
-            if not self.is_left:
-                self._crew.submit(self, lambda: self._compute(half))
-                return
+        if self.is_left:
             self.future.cancel()
+            return
+        self.since_s = time.monotonic()
+        try:
+            half = self._stages.read(self.item)
+            self.since_s = None
+            self._crew.submit(self, self._stages.size(half), lambda: self._compute(half))
         except BaseException as error:
             self.future.set_exception(error)
-        self._crew.room.release()
 
     def _compute(self, half: Half) -> None:
         if self.is_left:

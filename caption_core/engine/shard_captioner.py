@@ -39,9 +39,6 @@ from caption_core.records import Caption, ErrorKind, ImageRef
 # Batches decoded ahead of the one in inference: one to hand over, one in the making.
 _BATCHES_AHEAD = 2
 
-# Each thread that hangs in an image holds on to its memory, and perhaps to a CPU.
-MAX_STUCK_THREADS = 4
-
 
 class ShardCaptioner:
     """A loaded captioner that turns shards into parts, one at a time.
@@ -69,7 +66,7 @@ class ShardCaptioner:
     @property
     def is_worn_out(self) -> bool:
         """Whether so many threads hang in bad images that the process should be replaced."""
-        return self._loader.num_stuck >= MAX_STUCK_THREADS
+        return self._loader.is_worn_out
 
     def caption_shard(self, shard_id: int) -> ShardSummary:
         """Caption a shard and commit its part, or find it committed by an earlier try; or try its failures again.

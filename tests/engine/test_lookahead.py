@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from caption_core.engine.lookahead import Lookahead, Stages
+from caption_core.engine.lookahead import Lookahead, Stages, _Crew
 
 
 def lookahead(
@@ -20,9 +22,28 @@ def lookahead(
     *,
     read: Callable[[int], int] = int,
     give_up: Callable[[int], int] = lambda item: -1 - item,
+    room: int = 1000,
 ) -> Lookahead[int, int, int]:
-    stages = Stages(read, function, give_up)
-    return Lookahead(stages, readers=4, cpus=threads, timeout_s=timeout_s)
+    stages = Stages(read, function, give_up, size=lambda _: 100)
+    return Lookahead(stages, readers=4, cpus=threads, timeout_s=timeout_s, room=room)
+
+
+class Jam:
+    """Item 0 is read late, behind item 1, which then hangs on the only CPU."""
+
+    def __init__(self) -> None:
+        self.computing, self.release = threading.Event(), threading.Event()
+
+    def read(self, item: int) -> int:
+        if item == 0:
+            self.computing.wait(10)
+        return item
+
+    def work(self, item: int) -> int:
+        if item == 1:
+            self.computing.set()
+            self.release.wait()
+        return item
 
 
 @settings(deadline=None)
@@ -88,7 +109,7 @@ def test_calls_that_hang_are_given_up_and_the_others_are_done(threads: int, stuc
             release.wait()
         return item
 
-    worker = lookahead(work, threads, timeout_s=0.2)
+    worker = lookahead(work, threads, timeout_s=0.5)
     try:
         results = list(worker.map(range(10), 4))
         assert results == [-1 - item if item in stuck else item for item in range(10)]
@@ -182,45 +203,98 @@ def test_holding_back_ends_with_an_error_too() -> None:
     assert list(worker.map(range(3), 1)) == [0, 1, 2]
 
 
-def test_what_is_read_waits_for_room() -> None:
-    """Four readers and one CPU: five items may be in memory, and no more are read while nothing is computed."""
+@pytest.mark.parametrize(("room", "held"), [(300, 3 + 4), (100, 1 + 4), (99, 1 + 4), (10_000, 21)])
+def test_what_is_read_waits_for_room(room: int, held: int) -> None:
+    """Each of four readers holds an item of a hundred bytes; one that is larger than all room is let in alone."""
     read: list[int] = []
 
     def reading(item: int) -> int:
         read.append(item)
         return item
 
-    worker = lookahead(lambda item: item, read=reading)
+    worker = lookahead(lambda item: item, read=reading, room=room)
     with worker.held_back():
         results = worker.map(range(30), 20)
         waiting = threading.Thread(target=lambda: next(results))
         waiting.start()
         time.sleep(0.3)
-        assert len(read) == 5
+        # The thread that computes has taken the first out of its line, and not begun.
+        assert len(read) == held
     waiting.join(10)
     assert list(results) == list(range(1, 30))
 
 
 def test_an_item_in_line_behind_one_that_hangs_is_done_all_the_same() -> None:
-    """Item 0 is read later than item 1, which then has the only CPU."""
-    computing, release = threading.Event(), threading.Event()
-
-    def reading(item: int) -> int:
-        if item == 0:
-            computing.wait(10)
-        return item
-
-    def work(item: int) -> int:
-        if item == 1:
-            computing.set()
-            release.wait()
-        return item
-
-    worker = lookahead(work, timeout_s=0.2, read=reading)
+    jam = Jam()
+    worker = lookahead(jam.work, timeout_s=0.2, read=jam.read)
     try:
         assert list(worker.map(range(4), 3)) == [0, -2, 2, 3]
     finally:
-        release.set()
+        jam.release.set()
+
+
+def test_readers_that_wait_for_room_end_when_their_crew_is_left() -> None:
+    jam = Jam()
+    before = threading.active_count()
+    worker = lookahead(jam.work, timeout_s=0.2, read=jam.read, room=100)
+    assert list(worker.map(range(8), 7)) == [0, -2, *range(2, 8)]
+    del worker
+    try:
+        end_s = time.monotonic() + 30
+        while threading.active_count() > before + 1:
+            assert time.monotonic() < end_s, "another thread than the one that hangs goes on"
+            time.sleep(0.01)
+    finally:
+        jam.release.set()
+
+
+def test_what_was_read_for_a_crew_that_is_left_is_let_go() -> None:
+    class Half:
+        """A number that can be watched."""
+
+        def __init__(self, number: int) -> None:
+            self.number = number
+
+    jam, watched = Jam(), list[weakref.ref[Half]]()
+
+    def reading(item: int) -> Half:
+        half = Half(jam.read(item))
+        watched.append(weakref.ref(half))
+        return half
+
+    stages = Stages(reading, lambda half: jam.work(half.number), lambda item: -1 - item, lambda _: 1)
+    worker = Lookahead(stages, readers=4, cpus=1, timeout_s=0.2, room=1000)
+    try:
+        assert list(worker.map(range(8), 7)) == [0, -2, *range(2, 8)]
+        gc.collect()
+        assert len(watched) > 8, "some are read again"
+        assert sum(reference() is not None for reference in watched) <= 1, "only the hanging thread has its own"
+    finally:
+        jam.release.set()
+
+
+def test_an_item_read_while_its_crew_is_left_begins_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The thread that reads finds nobody to hand the item on to; that isn't the item's error."""
+    jam, leaving, left = Jam(), threading.Event(), threading.Event()
+    leave = _Crew.leave
+
+    def leave_slowly(crew: _Crew) -> None:
+        leave(crew)
+        leaving.set()
+        left.wait(10)
+
+    def reading(item: int) -> int:
+        if item == 2 and not leaving.is_set():
+            assert leaving.wait(10)
+            threading.Timer(0.1, left.set).start()
+        return jam.read(item)
+
+    monkeypatch.setattr(_Crew, "leave", leave_slowly)
+    worker = lookahead(jam.work, timeout_s=0.5, read=reading)
+    try:
+        assert list(worker.map(range(4), 3)) == [0, -2, 2, 3]
+    finally:
+        jam.release.set()
 
 
 @pytest.mark.parametrize("together", [1, 3, 50])
@@ -242,31 +316,22 @@ def test_a_caller_that_leaves_ends_the_work() -> None:
     results.close()
     assert list(worker.map(range(3), 1)) == [0, 1, 2]
     assert len(done) < 20
-    assert list(worker.map(range(3), 1)) == [0, 1, 2]
 
 
 def test_an_item_left_behind_while_it_was_read_is_given_up() -> None:
-    """Item 1 hangs while it is computed and item 2 while it is read; item 0 is read late, and waits for item 1."""
-    computing, release = threading.Event(), threading.Event()
+    """Item 2 hangs while it is read, and beside it the item in front waits for a CPU."""
+    jam = Jam()
 
     def reading(item: int) -> int:
-        if item == 0:
-            computing.wait(10)
         if item == 2:
-            release.wait(0.5)
-        return item
+            jam.release.wait(0.5)
+        return jam.read(item)
 
-    def work(item: int) -> int:
-        if item == 1:
-            computing.set()
-            release.wait()
-        return item
-
-    worker = lookahead(work, timeout_s=0.2, read=reading)
+    worker = lookahead(jam.work, timeout_s=0.2, read=reading)
     try:
         results = list(worker.map(range(4), 3))
         assert results[:2] == [0, -2]
         assert results[2] in (2, -3)
         assert results[3] == 3
     finally:
-        release.set()
+        jam.release.set()
