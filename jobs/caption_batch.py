@@ -55,6 +55,7 @@ _RUN_OPTIONS = [
         "--truncated", type=click.Choice(["fail", "caption"]), default="fail", help="What to do with cut-off files."
     ),
     click.option("--max-pixels", type=int, default=_LIMITS.max_pixels, help="Larger images become failed rows."),
+    click.option("--fast-decode", is_flag=True, help="Decode large JPEGs faster and a little less exactly."),
     click.option("--max-bytes", type=int, default=_LIMITS.max_bytes, help="Larger files become failed rows."),
     click.option("--private-addresses", type=click.Choice(["refuse", "allow"]), default="refuse", help="On the web."),
     click.option("--web-timeout-s", type=float, default=_WEB.total_s, help="One try of a download."),
@@ -157,7 +158,9 @@ def _config(**given: Any) -> CaptioningConfig:
         output=_lasting(given["output"]),
         options=_input_options(given),
         search=SearchOverrides(given["beam"], given["max_tokens"], given["length_penalty"], given["candidates"]),
-        limits=ImageLimits(given["max_pixels"], given["max_bytes"], given["truncated"] == "caption"),
+        limits=ImageLimits(
+            given["max_pixels"], given["max_bytes"], given["truncated"] == "caption", given["fast_decode"]
+        ),
         shard_size=given["shard_size"],
         limit=given["limit"],
         overwrite=given["overwrite"],

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from caption_core.errors import ImageError, UsageError
-from caption_core.images import FORMATS, ImageLimits, decode_image, decoding
+from caption_core.images import FORMATS, ImageLimits, colours, decode_image, decoding
 from caption_core.records import ErrorKind
 from tests import image_files as made
 from tests.builders import encode, gradient, plain, png_header, png_with_text_bomb
@@ -95,6 +95,24 @@ def test_a_large_jpeg_looks_like_its_exact_reduction() -> None:
     decoded = decode_image(data, SIZE, LIMITS)
     assert difference(decoded.pixels, expected) <= 2 * CLOSE
     assert (decoded.width, decoded.height) == (1600, 1200)
+
+
+@pytest.mark.parametrize(
+    ("sides", "decoded_sides"), [((1600, 1200), (200, 150)), ((58, 58), (58, 58)), ((60, 61), (30, 31))]
+)
+def test_a_jpeg_decoded_fast_looks_alike(sides: tuple[int, int], decoded_sides: tuple[int, int]) -> None:
+    """It is decoded at a scale that is no smaller than the captioner's images."""
+    image = gradient(*sides)
+    data = encode(image, "JPEG", quality=95)
+    fast = decode_image(data, SIZE, ImageLimits(fast_decode=True))
+    expected = np.asarray(image.resize((30, 20), Image.Resampling.BILINEAR))
+    assert difference(fast.pixels, expected) <= 4 * CLOSE
+    assert (fast.width, fast.height) == sides
+
+    drafted = Image.open(io.BytesIO(data))
+    drafted.draft("RGB", (30, 30))  # in both directions, for orientation may swap them
+    assert drafted.size == decoded_sides
+    assert np.array_equal(fast.pixels, np.asarray(colours.resized(drafted, (30, 20))))
 
 
 UPRIGHT = {
