@@ -79,12 +79,13 @@ class Captioner:
         return Caption(texts[0], scores[0], int(found.lengths[image, 0]), tuple(finished[:num_candidates]))
 
 
-def load_captioner(folder: Path, *, threads: int = 1) -> Captioner:
+def load_captioner(folder: Path, *, threads: int = 1, precision: str = "float32") -> Captioner:
     """Load and verify a bundle with the runtime that its manifest names.
 
     Args:
         folder: the bundle.
         threads: threads its runtime may use.
+        precision: of a float bundle's activations: 'float32', 'bfloat16' or 'float16'.
 
     Raises:
         BundleError: the bundle is missing, altered or doesn't fit together, or its runtime is not installed.
@@ -93,10 +94,10 @@ def load_captioner(folder: Path, *, threads: int = 1) -> Captioner:
     vocabulary = Vocabulary.load(bundle.path(VOCABULARY))
     if len(vocabulary) != bundle.manifest.architecture.decoder_config.get("vocabulary_size"):
         raise BundleError(f"{folder}: vocabulary and decoder have different sizes")
-    return Captioner(bundle, load_runtime(bundle, threads=threads), vocabulary)
+    return Captioner(bundle, load_runtime(bundle, threads=threads, precision=precision), vocabulary)
 
 
-def load_runtime(bundle: Bundle, *, threads: int) -> Runtime:
+def load_runtime(bundle: Bundle, *, threads: int, precision: str = "float32") -> Runtime:
     """Load a verified bundle's weights into the runtime that its manifest names; raises as `load_captioner` does."""
     if bundle.manifest.runtime == "litert":
         from caption_core.runtimes.litert import LiteRTRuntime
@@ -108,4 +109,4 @@ def load_runtime(bundle: Bundle, *, threads: int) -> Runtime:
         raise BundleError(
             f"{bundle.folder}: a float bundle needs TensorFlow, which is not installed: pip install 'capstan[train]'"
         ) from error
-    return TensorFlowRuntime(bundle, threads=threads)
+    return TensorFlowRuntime(bundle, threads=threads, precision=precision)

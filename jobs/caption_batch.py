@@ -18,7 +18,7 @@ from caption_core.archive.run_state import part_counts
 from caption_core.archive.run_status import read_status
 from caption_core.archive.sources.options import InputOptions, WebPolicy
 from caption_core.archive.storage import Storage, is_remote
-from caption_core.engine.captioner_spec import DEFAULT_BUNDLE, CaptionerSpec, bundle_captioner
+from caption_core.engine.captioner_spec import DEFAULT_BUNDLE, PRECISIONS, CaptionerSpec, bundle_captioner
 from caption_core.engine.captioning_config import CaptioningConfig, SearchOverrides
 from caption_core.engine.captioning_run import run_captioning
 from caption_core.engine.cluster import ClusterConfig, is_submitted_job
@@ -38,6 +38,7 @@ _RUN_OPTIONS = [
     click.option("--input", "inputs", multiple=True, required=True, help="Folder, archive, manifest or pattern."),
     click.option("--output", required=True, help="Folder for the Parquet parts; resumes what is there."),
     click.option("--model", type=_FOLDER, default=DEFAULT_BUNDLE, show_default="the one that comes along"),
+    click.option("--precision", type=click.Choice(PRECISIONS), default="float32", help="Of a float captioner."),
     click.option("--beam", type=int, show_default="the bundle's", help="Hypotheses kept; 1 is greedy search."),
     click.option("--max-tokens", type=int, show_default="the bundle's", help="Longest caption in words."),
     click.option("--length-penalty", type=float, show_default="the bundle's", help="Exponent of the caption's length."),
@@ -98,7 +99,7 @@ def main() -> None:
 @click.option("--show", type=click.IntRange(0), default=0, help="Print this many captions at the end.")
 def run(dry_run: bool, show: int, **arguments: Any) -> int:
     """Caption every image of the inputs; a run that was stopped or killed resumes when it is started again."""
-    config, captioner = _config(**arguments), _captioner(arguments["model"])
+    config, captioner = _config(**arguments), _captioner(arguments["model"], arguments["precision"])
     if dry_run:
         return _print_plan(config, captioner)
     try:
@@ -117,7 +118,7 @@ def run(dry_run: bool, show: int, **arguments: Any) -> int:
 @_options(_RUN_OPTIONS)
 def plan(**arguments: Any) -> int:
     """Say what a run would do and what is done already; nothing is written."""
-    return _print_plan(_config(**arguments), _captioner(arguments["model"]))
+    return _print_plan(_config(**arguments), _captioner(arguments["model"], arguments["precision"]))
 
 
 @main.command()
@@ -213,9 +214,9 @@ def _lasting(output: str) -> str:
     return output
 
 
-def _captioner(model: Path) -> CaptionerSpec:
+def _captioner(model: Path, precision: str) -> CaptionerSpec:
     try:
-        return bundle_captioner(model)
+        return bundle_captioner(model, precision)
     except BundleError as error:
         raise UsageError(f"--model: {error}") from error
 

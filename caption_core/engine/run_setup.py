@@ -131,7 +131,7 @@ def _set_up(
     plan = _plan(planned, config.shard_size)
     plan = _as_before_repairs(config, plan, plan_storage)
     search = config.search.applied_to(captioner.search)
-    identity = _identity(captioner.model_id, search, config, plan, source.version())
+    identity = _identity(captioner, search, config, plan, source.version())
     record = begin_record(identity, plan, folder, config.inputs, read_record(config.storage()))
     done = {} if config.overwrite else _done(config.storage(), record, plan_storage)
     setup = RunSetup(source, config.storage(), record, search, done, planned.num_renamed)
@@ -165,13 +165,14 @@ def _plan(planned: PlannedRefs, shard_size: int | None) -> ShardPlan:
 
 
 def _identity(
-    model_id: str, search: SearchSettings, config: CaptioningConfig, plan: ShardPlan, input_version: str
+    captioner: CaptionerSpec, search: SearchSettings, config: CaptioningConfig, plan: ShardPlan, input_version: str
 ) -> RunIdentity:
     """All that determines a run's rows; the batch size and the cluster don't."""
     return RunIdentity(
         {
             "output_version": OUTPUT_VERSION,
-            "model_id": model_id,
+            "model_id": captioner.model_id,
+            "precision": captioner.precision,
             **asdict(search),
             **asdict(config.limits),
             "follow_links": config.options.follow_links,

@@ -11,6 +11,7 @@ from caption_core.errors import BundleError, UsageError
 from caption_core.models.captioning import CaptioningModel, DecoderFunctions
 from caption_core.models.decoder_registry import build_decoder, decoder_config
 from caption_core.models.encoders import build_encoder
+from caption_core.models.precision import layers_computing_in
 from caption_core.models.weights import assign_weights, bundle_weights
 from caption_core.search import State, Step
 
@@ -40,16 +41,19 @@ class TensorFlowRuntime:
     Args:
         bundle: a bundle of the 'tensorflow' kind.
         threads: threads an operation may use; TensorFlow takes the first runtime's value for the whole process.
+        precision: of activations: 'float32', 'bfloat16' or 'float16'. Weights, features and logits are float32.
     """
 
-    def __init__(self, bundle: Bundle, *, threads: int) -> None:
+    def __init__(self, bundle: Bundle, *, threads: int, precision: str = "float32") -> None:
         _limit_threads(threads)
-        model = load_model(bundle)
+        with layers_computing_in(precision):
+            model = load_model(bundle)
         height, width = bundle.manifest.preprocessing.height, bundle.manifest.preprocessing.width
         pixels = tf.TensorSpec((None, height, width, 3), tf.uint8)
         encoder = model.encoder
         self._encode = tf.function(
-            lambda images: encoder(tf.cast(images, tf.float32), training=False), input_signature=[pixels]
+            lambda images: tf.cast(encoder(tf.cast(images, tf.float32), training=False), tf.float32),
+            input_signature=[pixels],
         )
         self._decoder = DecoderFunctions(model.decoder)
 

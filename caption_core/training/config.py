@@ -12,7 +12,7 @@ from caption_core.models.architectures import EncoderConfig, check_block
 from caption_core.models.decoder_configs import DecoderConfig
 from caption_core.models.decoder_registry import check_features, decoder_config
 
-PRECISIONS = ("float32", "bfloat16")
+TRAINING_PRECISIONS = ("float32", "bfloat16")
 
 # What a stage may learn from, and the dev score that its epochs are chosen by.
 METRICS = {"concepts": "concept_mAP", "references": "CIDEr-D", "self_critical": "CIDEr-D"}
@@ -130,8 +130,8 @@ class OptimizationConfig:
     def __post_init__(self) -> None:
         if self.batch_images < 1:
             raise UsageError(f"batch images must be at least 1, not {self.batch_images}")
-        if self.precision not in PRECISIONS:
-            raise UsageError(f"precision must be {' or '.join(PRECISIONS)}, not {self.precision!r}")
+        if self.precision not in TRAINING_PRECISIONS:
+            raise UsageError(f"precision must be {' or '.join(TRAINING_PRECISIONS)}, not {self.precision!r}")
         if self.accumulate < 1:
             raise UsageError(f"accumulated parts must be at least 1, not {self.accumulate}")
         if not 0.0 <= self.label_smoothing < 1.0:

@@ -17,6 +17,7 @@ from caption_core.bundle import open_bundle
 from caption_core.models.captioning import CaptioningModel
 from caption_core.models.decoder_registry import build_decoder
 from caption_core.models.encoders import build_encoder, split_encoder
+from caption_core.models.precision import layers_computing_in
 from caption_core.models.weights import Weights, assign_weights, bundle_weights, named_weights
 from caption_core.search import SearchSettings
 from caption_core.training.batches import plan_epoch
@@ -31,7 +32,6 @@ from caption_core.training.features import FeatureCache, cached_features
 from caption_core.training.objectives import Concepts, ImageBatch, Objective, OwnCaptions, References
 from caption_core.training.optimization import DRAWS, AveragedWeights, Trainer, learning_rate
 from caption_core.training.pace import Pace
-from caption_core.training.precision import layers_computing_in
 from caption_core.training.selection import DevSet
 from caption_core.training.self_critical import CiderReward
 from caption_core.vocabulary import Vocabulary

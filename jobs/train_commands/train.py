@@ -12,7 +12,7 @@ from click.core import ParameterSource
 from caption_core.models.architectures import ENCODERS, EncoderConfig
 from caption_core.models.decoder_registry import DECODERS
 from caption_core.training.config import (
-    PRECISIONS,
+    TRAINING_PRECISIONS,
     DataConfig,
     DecoderChoice,
     OptimizationConfig,
@@ -72,7 +72,7 @@ from jobs.train_commands.arguments import ANY, FOLDER, recorded_command_line
 @click.option("--accumulate", default=1, show_default=True, help="Parts of a worker's share: less memory, same update.")
 @click.option(
     "--precision",
-    type=click.Choice(PRECISIONS),
+    type=click.Choice(TRAINING_PRECISIONS),
     default="float32",
     show_default=True,
     help="Of activations.",

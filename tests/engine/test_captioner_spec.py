@@ -11,7 +11,7 @@ import pytest
 
 from caption_core.captioner import load_captioner
 from caption_core.engine.captioner_spec import bundle_captioner
-from caption_core.errors import BundleError
+from caption_core.errors import BundleError, UsageError
 
 
 @pytest.mark.slow
@@ -43,6 +43,25 @@ def test_another_bundle_under_the_same_path_is_not_mistaken_for_it(
     shutil.rmtree(folder)
     shutil.copytree(tiny_bundle, folder)
     assert spec.load(1).model_id == spec.model_id
+
+
+@pytest.mark.slow
+def test_a_float_bundle_computes_in_the_precision_asked_for(tiny_bundle: Path) -> None:
+    images = np.random.default_rng(1).integers(0, 255, (3, 224, 224, 3), np.uint8)
+    loaded = [bundle_captioner(tiny_bundle, precision).load(1) for precision in ("float32", "bfloat16")]
+    exact, coarse = (captioner.caption(images) for captioner in loaded)
+    assert [caption.score for caption in exact] != [caption.score for caption in coarse]
+    np.testing.assert_allclose([c.score for c in exact], [c.score for c in coarse], atol=0.1)
+
+
+def test_a_compressed_bundle_keeps_its_precision(tiny_int8_bundle: Path) -> None:
+    with pytest.raises(UsageError, match=r"can't compute in float16: .*compressed"):
+        bundle_captioner(tiny_int8_bundle, "float16")
+
+
+def test_an_unknown_precision_is_wrong_usage(tiny_bundle: Path) -> None:
+    with pytest.raises(UsageError, match="float32, bfloat16 or float16, not int8"):
+        bundle_captioner(tiny_bundle, "int8")
 
 
 def test_a_folder_without_a_bundle(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from tensorflow.lite.tools import flatbuffer_utils
 from caption_core.models.captioning import CaptioningModel, DecoderFunctions
 from caption_core.models.decoder import Decoder
 from caption_core.models.decoder_registry import build_decoder, decoder_config
+from caption_core.models.precision import layers_computing_in
 from caption_core.models.weights import assign_weights, named_weights
 from caption_core.runtimes.litert import GraphFile, LiteRTDecoder
 from caption_core.search import SearchSettings, State, Step, search
@@ -62,6 +64,22 @@ def numpy_lstm(gates: Any, c: Any) -> tuple[Any, Any]:
 def numpy_softmax(energies: Any) -> Any:
     """Over the last axis."""
     return np.exp(energies) / np.exp(energies).sum(axis=-1, keepdims=True)
+
+
+def check_precision(decoder: Decoder, build: Callable[[], Decoder], precision: str, within: float) -> None:
+    """Start and step computed in fewer bits give float32 arrays, nearly the same."""
+    with layers_computing_in(precision):
+        coarse = build()
+    features, tokens = example(images=3, captions=1, length=1)
+    results = []
+    for one in (decoder, coarse):
+        state, step = DecoderFunctions(one).start(features.numpy())
+        logits, following = step(tokens.numpy()[:, :, 0], state)
+        results.append([logits, *following])
+    for exact, rounded in zip(*results, strict=True):
+        assert rounded.dtype == np.float32
+        np.testing.assert_allclose(rounded, exact, atol=within * max(1.0, float(np.abs(exact).max())))
+    assert not np.array_equal(results[0][0], results[1][0])
 
 
 def check_training_graph(decoder: Decoder) -> None:

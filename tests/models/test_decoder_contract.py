@@ -12,6 +12,7 @@ from caption_core.models.decoder_registry import DECODERS
 from tests.models.decoder_contract import (
     check_every_weight_learns,
     check_litert,
+    check_precision,
     check_search,
     check_training_graph,
     tiny_decoder,
@@ -54,3 +55,10 @@ def test_search_and_samples(decoder: Decoder) -> None:
 
 def test_litert_agrees_with_tensorflow(decoder: Decoder, tmp_path: Path) -> None:
     check_litert(decoder, tmp_path)
+
+
+@pytest.mark.parametrize(("precision", "within"), [("bfloat16", 0.05), ("float16", 0.01)])
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_fewer_bits_give_nearly_the_same(variant: str, precision: str, within: float) -> None:
+    name, settings = VARIANTS[variant]
+    check_precision(tiny_decoder(name, **settings), lambda: tiny_decoder(name, **settings), precision, within)

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tf_keras
 
 from caption_core.bundle import Bundle, open_bundle, write_bundle
 from caption_core.errors import BundleError
@@ -56,6 +57,25 @@ def test_another_decoders_weights_are_refused(tiny_bundle: Path, tmp_path: Path)
     settings = {"vocabulary_size": 14, "feature_channels": 1280}
     with pytest.raises(BundleError, match="weights: decoder/"):
         load_model(rewritten(tiny_bundle, tmp_path / "bundle", "up_down", settings))
+
+
+@pytest.mark.parametrize(("precision", "within"), [("bfloat16", 0.15), ("float16", 0.02)])
+def test_fewer_bits_give_nearly_the_same(tiny_bundle: Path, precision: str, within: float) -> None:
+    images = np.random.default_rng(0).integers(0, 255, (4, 224, 224, 3), np.uint8)
+    exact, coarse = (
+        TensorFlowRuntime(open_bundle(tiny_bundle), threads=1, precision=p) for p in ("float32", precision)
+    )
+    features, expected = coarse.encode(images), exact.encode(images)
+    assert features.dtype == np.float32
+    # An untrained encoder makes much of small differences.
+    assert 1 > np.corrcoef(features.ravel(), expected.ravel())[0, 1] > 1 - 2 * within
+
+    (state, step), (exact_state, exact_step) = coarse.start(expected), exact.start(expected)
+    logits, _ = step(np.full((4, 1), 5, np.int32), state)
+    exact_logits, _ = exact_step(np.full((4, 1), 5, np.int32), exact_state)
+    assert logits.dtype == np.float32
+    assert 0 < np.abs(logits - exact_logits).max() < within * np.abs(exact_logits).max()
+    assert tf_keras.mixed_precision.global_policy().name == "float32"
 
 
 def test_the_step_of_some_images_gives_their_logits(tiny_bundle: Path) -> None:

@@ -1,4 +1,4 @@
-"""Mixed precision: weights in float32, activations in bfloat16."""
+"""Mixed precision: weights in float32, activations in fewer bits."""
 
 from __future__ import annotations
 
@@ -7,12 +7,16 @@ from contextlib import contextmanager
 
 import tf_keras
 
-_POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
+_POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}
 
 
 @contextmanager
 def layers_computing_in(precision: str) -> Iterator[None]:
-    """Keras layers made inside compute in `precision`, 'float32' or 'bfloat16', with variables in float32."""
+    """Keras layers made inside compute in `precision`, with variables in float32.
+
+    Args:
+        precision: 'float32', 'bfloat16' or 'float16'.
+    """
     before = tf_keras.mixed_precision.global_policy()
     tf_keras.mixed_precision.set_global_policy(_POLICIES[precision])
     try:
