@@ -28,3 +28,7 @@ class ImageError(CapstanError):
     def __init__(self, kind: ErrorKind, message: str) -> None:
         super().__init__(message)
         self.kind = kind
+
+    def __reduce__(self) -> tuple[type[ImageError], tuple[ErrorKind, str]]:
+        """So that it can travel between processes; an exception's own way knows the message alone."""
+        return type(self), (self.kind, str(self))

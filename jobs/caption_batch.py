@@ -55,8 +55,8 @@ _RUN_OPTIONS = [
     click.option(
         "--truncated", type=click.Choice(["fail", "caption"]), default="fail", help="What to do with cut-off files."
     ),
-    click.option("--max-pixels", type=int, default=_LIMITS.max_pixels, help="Larger images become failed rows."),
     click.option("--fast-decode", is_flag=True, help="Decode large JPEGs faster and a little less exactly."),
+    click.option("--max-pixels", type=int, default=_LIMITS.max_pixels, help="Larger images become failed rows."),
     click.option("--max-bytes", type=int, default=_LIMITS.max_bytes, help="Larger files become failed rows."),
     click.option("--private-addresses", type=click.Choice(["refuse", "allow"]), default="refuse", help="On the web."),
     click.option("--web-timeout-s", type=float, default=_WEB.total_s, help="One try of a download."),
@@ -66,6 +66,7 @@ _WORK_OPTIONS = [
     click.option("--actors", metavar="MIN:MAX", show_default="as many as fit", help="Size of the pool of captioners."),
     click.option("--cpus-per-actor", type=int, default=1, help="CPUs that each captioner claims and uses."),
     click.option("--gpus-per-actor", type=float, default=0, help="GPUs that each claims, for float captioners."),
+    click.option("--decoders-per-actor", type=int, default=0, help="CPUs of the cluster that decode for each."),
     click.option("--batch-size", type=int, default=32, help="Images in one call of the captioner."),
     click.option("--image-timeout-s", type=float, default=120, help="To read one image, and then to decode it."),
     click.option("--dedup", is_flag=True, help="Caption equal images of a shard once."),
@@ -166,7 +167,9 @@ def _config(**given: Any) -> CaptioningConfig:
         limit=given["limit"],
         overwrite=given["overwrite"],
         actors=ActorRange.parse(given["actors"]) if given.get("actors") else None,
-        claim=ActorClaim(given.get("cpus_per_actor", 1), given.get("gpus_per_actor", 0.0)),
+        claim=ActorClaim(
+            given.get("cpus_per_actor", 1), given.get("gpus_per_actor", 0.0), given.get("decoders_per_actor", 0)
+        ),
         dedup=given.get("dedup", False),
         max_error_rate=given.get("max_error_rate"),
         retry_failed=_error_kinds(given.get("retry_failed")),

@@ -46,7 +46,7 @@ class CaptioningConfig:
         output: folder or address for the Parquet parts.
         options: how to read the inputs.
         actors: bounds of the pool; None for as many actors as fit.
-        claim: CPUs that each actor claims and its captioner uses, and GPUs.
+        claim: CPUs that each actor claims and its captioner uses, GPUs, and CPUs elsewhere that decode for it.
         batch_size: images in one call of the captioner.
         shard_size: images a part; None for a default that depends on their number alone.
         search: what differs from the captioner's defaults.

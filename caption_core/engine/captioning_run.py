@@ -22,7 +22,7 @@ from caption_core.engine.captioning_config import CaptioningConfig
 from caption_core.engine.cluster import Cluster, connected, worker_environment
 from caption_core.engine.interruption import interruptible
 from caption_core.engine.native_stderr import native_stderr_in
-from caption_core.engine.pool_size import fit_pool
+from caption_core.engine.pool_size import fit_pool, leave_cpus
 from caption_core.engine.progress import show_progress, stall_notices
 from caption_core.engine.run_report import RunReport
 from caption_core.engine.run_setup import RunSetup, RunTask, begin_run
@@ -98,6 +98,7 @@ def _work(config: CaptioningConfig, captioner: CaptionerSpec, setup: RunSetup) -
         batch_size=config.batch_size,
         threads=config.claim.cpus,
         gpus=config.claim.gpus,
+        decoders=config.claim.decoders,
         image_timeout_s=config.image_timeout_s,
         dedup=config.dedup,
         retry=config.retry_failed,
@@ -139,6 +140,7 @@ def _from_pool(
     if config.claim.gpus and not any(cpus):
         raise UsageError(f"an actor needs {config.claim.gpus:g} GPUs, and no machine of {cluster.kind.value} has them")
     pool = fit_pool(config.actors, config.claim.cpus, cpus, num_shards, can_grow=cluster.can_grow)
+    pool = leave_cpus(pool, config.actors, config.claim, sum(cluster.node_cpus()))
     for text in pool.notes:
         note(text)
     note(f"{work.captioner.model_id} on {cluster.kind.value}: {pool.describe()}")

@@ -128,6 +128,11 @@ class Cluster:
         """CPUs of each of its machines at this moment, of those that such actors can use."""
         return tuple(claim.cpus_of(node["Resources"]) for node in ray.nodes() if node["Alive"])
 
+    def _fitting(self, claim: ActorClaim) -> int:
+        """Actors for which there is room, and for those who decode for them."""
+        fitting = count_fitting(self.node_cpus(claim), claim.cpus)
+        return min(fitting, claim.count_with_decoders(sum(self.node_cpus())))
+
     def free_cpus(self) -> float:
         """CPUs that nobody claims at this moment."""
         return float(ray.available_resources().get("CPU", 0))
@@ -138,12 +143,12 @@ class Cluster:
         A cluster may have been scaled down to no CPUs at all. One that doesn't grow is waited for in vain: it can't be
         told apart from one whose machines take minutes to start.
         """
-        if not self.can_grow or count_fitting(self.node_cpus(claim), claim.cpus) >= number:
+        if not self.can_grow or self._fitting(claim) >= number:
             return
-        request_resources(bundles=[claim.resources] * number)
+        request_resources(bundles=claim.bundles * number)
         end_s = time.monotonic() + wait_s
         next_note_s = 0.0
-        while (fitting := count_fitting(self.node_cpus(claim), claim.cpus)) < number and time.monotonic() < end_s:
+        while (fitting := self._fitting(claim)) < number and time.monotonic() < end_s:
             if time.monotonic() >= next_note_s:
                 note(f"{fitting} of {number} actors fit on the cluster; waiting up to {wait_s:.0f} s for it to grow")
                 next_note_s = time.monotonic() + _NOTE_EVERY_S

@@ -122,7 +122,7 @@ class ImageLoader:
                 if self._num_given_up >= MAX_GIVEN_UP:
                     break
         timeout_s = self._work.image_timeout_s
-        yield from (_not_tried(position, timeout_s) for position in positions[handed_out:])
+        yield from (not_tried(position, timeout_s) for position in positions[handed_out:])
 
     def _read(self, item: tuple[int, ImageRef]) -> _ReadImage:
         position, ref = item
@@ -174,6 +174,7 @@ def _noted(
         note(None)
 
 
-def _not_tried(position: int, timeout_s: float) -> LoadedImage:
+def not_tried(position: int, timeout_s: float) -> LoadedImage:
+    """What becomes of the images of a shard that come after `MAX_GIVEN_UP` that hung."""
     message = f"not tried: {MAX_GIVEN_UP} images of its shard had taken longer than {timeout_s:g} s each"
     return LoadedImage(position, ImageError(ErrorKind.TIMED_OUT, message))

@@ -65,16 +65,30 @@ class ActorClaim:
     Attributes:
         cpus: whole ones.
         gpus: a share of one, or whole ones; 0 for none.
+        decoders: CPUs beside its own, on any machine, that are to decode for it.
     """
 
     cpus: int
     gpus: float = 0.0
+    decoders: int = 0
 
     def __post_init__(self) -> None:
         if not 1 <= self.cpus <= 1024:
             raise UsageError(f"CPUs per actor must lie between 1 and 1,024, not {self.cpus}")
         if not (0 <= self.gpus <= 1 or (self.gpus <= 64 and self.gpus == int(self.gpus))):
             raise UsageError(f"GPUs per actor must be a share of one, or a whole number up to 64, not {self.gpus:g}")
+
+        if not 0 <= self.decoders <= 1024:
+            raise UsageError(f"decoders per actor must lie between 0 and 1,024, not {self.decoders}")
+
+    @property
+    def bundles(self) -> list[dict[str, float]]:
+        """All that is claimed, in Ray's words, by machine."""
+        return [self.resources, *[{"CPU": 1.0}] * self.decoders]
+
+    def count_with_decoders(self, cpus: float) -> int:
+        """Actors for which a cluster of so many CPUs has room, and for those who decode for them."""
+        return int(cpus // (self.cpus + self.decoders))
 
     @property
     def resources(self) -> dict[str, float]:
@@ -130,6 +144,31 @@ def fit_pool(
         notes = (_too_many_note(asked, cpus_per_actor, node_cpus, fitting, can_grow),)
     maximum = min(asked.maximum if can_grow else fitting, asked.maximum, num_shards)
     return PoolSize(min(asked.minimum, maximum), min(fitting, maximum), maximum, notes)
+
+
+def leave_cpus(pool: PoolSize, asked: ActorRange | None, claim: ActorClaim, cpus: float) -> PoolSize:
+    """Shrink a pool so that those who decode for its actors have CPUs from the beginning.
+
+    Args:
+        pool: the size without them.
+        asked: the user's bounds, if any.
+        claim: of each actor.
+        cpus: of the whole cluster.
+
+    Raises:
+        UsageError: not even the smallest pool leaves enough.
+    """
+    if not claim.decoders:
+        return pool
+    fitting, least = claim.count_with_decoders(cpus), pool.minimum if asked else 1
+    if fitting < least:
+        actors = f"{least} actor" + ("s" if least > 1 else "")
+        decoders = f"{_cpus(claim.decoders)} to decode for each"
+        raise UsageError(f"{actors} of {_cpus(claim.cpus)}, with {decoders}, don't fit on {_cpus(cpus)}")
+    if fitting >= pool.maximum:
+        return pool
+    note = f"{fitting} of {pool.maximum} actors will run, so that {_cpus(claim.decoders)} can decode for each"
+    return PoolSize(min(pool.minimum, fitting), min(pool.initial, fitting), fitting, (*pool.notes, note))
 
 
 def _too_many_note(

@@ -28,7 +28,7 @@ from caption_core.archive.storage import Storage
 from caption_core.engine.captioner_spec import CaptionerSpec
 from caption_core.engine.captioning_config import CaptioningConfig
 from caption_core.engine.cluster import ClusterKind
-from caption_core.engine.pool_size import fit_pool
+from caption_core.engine.pool_size import ActorRange, fit_pool, leave_cpus
 from caption_core.errors import UsageError
 from caption_core.records import ErrorKind
 from caption_core.search import SearchSettings
@@ -141,9 +141,12 @@ def _set_up(
 
 def _check_local_pool(config: CaptioningConfig, num_shards: int) -> None:
     """Refuse before anything is written what can't fit on this machine whatever Ray finds."""
-    if num_shards and config.cluster.kind is ClusterKind.LOCAL and not config.claim.gpus:
+    if num_shards and config.cluster.kind is ClusterKind.LOCAL:
         cpus = config.cluster.cpus or len(os.sched_getaffinity(0))
-        fit_pool(config.actors, config.claim.cpus, [cpus], num_shards, can_grow=False)
+        # The GPUs are known to Ray alone.
+        asked = ActorRange(1, 1) if config.claim.gpus else config.actors
+        pool = fit_pool(asked, config.claim.cpus, [cpus], num_shards, can_grow=False)
+        leave_cpus(pool, asked, config.claim, cpus)
 
 
 def _planned(config: CaptioningConfig, source: CombinedSource, folder: Storage) -> PlannedRefs:

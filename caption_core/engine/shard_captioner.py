@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -36,6 +36,9 @@ from caption_core.errors import CapstanError, ImageError
 from caption_core.images import DecodedImage, describe
 from caption_core.records import Caption, ErrorKind, ImageRef
 
+if TYPE_CHECKING:
+    from caption_core.engine.decode_pool import DecodePool
+
 # Batches decoded ahead of the one in inference: one to hand over, one in the making.
 _BATCHES_AHEAD = 2
 
@@ -58,7 +61,7 @@ class ShardCaptioner:
         self._plan, self._refs = record.plan, PlanReader(self._state.sub(record.plan_folder))
         self._schema = output_schema(work.source.carried())
         self._captioner = _load(work)
-        self._loader = ImageLoader(work, self._captioner.image_size, beat)
+        self._loader = _loader(work, self._captioner.image_size, beat)
         self._name = f"{os.uname().nodename}:{os.getpid()}"
         # Warms up the runtime too, before the first shard's clock starts.
         self._probe()
@@ -279,6 +282,16 @@ def _peak_memory_bytes() -> int:
     """The most memory that this process has had, in bytes."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else 1024 * peak
+
+
+def _loader(work: CaptioningWork, image_size: tuple[int, int], beat: Callable[[], None]) -> ImageLoader | DecodePool:
+    own = ImageLoader(work, image_size, beat)
+    if not work.decoders:
+        return own
+    # Imported late: Ray Data takes its time, and memory.
+    from caption_core.engine.decode_pool import DecodePool
+
+    return DecodePool(work, image_size, own, beat)
 
 
 def _load(work: CaptioningWork) -> Captioner:

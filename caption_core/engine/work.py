@@ -28,6 +28,7 @@ class CaptioningWork:
         batch_size: images in one call of the captioner, at most.
         threads: CPUs the worker has; threads of the captioner, and threads that decode.
         gpus: that the worker has, for the captioner alone.
+        decoders: tasks elsewhere that decode for the worker at a time; with 0 it decodes itself.
         image_timeout_s: that reading one image may take, and then decoding it.
         dedup: whether images of a shard with equal bytes are captioned once.
         retry: kinds of failures to try again in finished shards; None to caption pending ones.
@@ -42,6 +43,7 @@ class CaptioningWork:
     batch_size: int
     threads: int
     gpus: float = 0.0
+    decoders: int = 0
     image_timeout_s: float = 120.0
     dedup: bool = False
     retry: frozenset[ErrorKind] | None = None

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from caption_core.engine.pool_size import ActorClaim, ActorRange, PoolSize, count_fitting, fit_pool
+from caption_core.engine.pool_size import ActorClaim, ActorRange, PoolSize, count_fitting, fit_pool, leave_cpus
 from caption_core.errors import UsageError
 
 RANGES = st.tuples(st.integers(1, 9), st.integers(0, 9)).map(lambda pair: ActorRange(pair[0], pair[0] + pair[1]))
@@ -99,3 +99,40 @@ def test_gpus_may_run_out_before_cpus(claim: ActorClaim, node: dict[str, float],
 def test_claims_that_nothing_can_meet_are_wrong_usage(cpus: int, gpus: float) -> None:
     with pytest.raises(UsageError, match="per actor"):
         ActorClaim(cpus, gpus)
+
+
+@pytest.mark.parametrize(
+    ("actors", "claim", "cpus", "expected"),
+    [
+        (2, ActorClaim(1, 0, 1), 4, 2),
+        (4, ActorClaim(1, 0, 1), 4, 2),
+        (3, ActorClaim(1, 0.5, 3), 4, 1),
+        (8, ActorClaim(1, 1, 7), 64, 8),
+        (9, ActorClaim(4, 1, 0), 4, 9),
+    ],
+)
+def test_a_pool_leaves_cpus_to_decode_on(actors: int, claim: ActorClaim, cpus: float, expected: int) -> None:
+    pool = leave_cpus(PoolSize(1, actors, actors, ("as asked",)), ActorRange(1, actors), claim, cpus)
+    assert (pool.minimum, pool.initial, pool.maximum) == (1, expected, expected)
+    assert len(pool.notes) == 1 + (expected < actors)
+
+
+@pytest.mark.parametrize(
+    ("minimum", "claim", "cpus"),
+    [(1, ActorClaim(1, 0, 1), 1), (1, ActorClaim(4, 1, 1), 4), (3, ActorClaim(1, 1, 1), 5)],
+)
+def test_a_pool_that_leaves_none_is_wrong_usage(minimum: int, claim: ActorClaim, cpus: float) -> None:
+    with pytest.raises(UsageError, match=r"to decode for each, don't fit on"):
+        leave_cpus(PoolSize(minimum, minimum, minimum), ActorRange(minimum, minimum), claim, cpus)
+
+
+def test_a_pool_of_as_many_as_fit_shrinks_to_leave_cpus() -> None:
+    claim = ActorClaim(1, 0, 1)
+    pool = leave_cpus(fit_pool(None, 1, [4], 100, can_grow=False), None, claim, 4)
+    assert (pool.minimum, pool.initial, pool.maximum) == (2, 2, 2)
+    with pytest.raises(UsageError, match="1 actor of 1 CPU, with 1 CPU to decode for each, don't fit on 1 CPU"):
+        leave_cpus(fit_pool(None, 1, [1], 100, can_grow=False), None, claim, 1)
+
+
+def test_claims_tell_what_a_cluster_must_grow_by() -> None:
+    assert ActorClaim(2, 0.5, 2).bundles == [{"CPU": 2, "GPU": 0.5}, {"CPU": 1.0}, {"CPU": 1.0}]

@@ -1,4 +1,4 @@
-"""A run on a cluster that says it has a GPU: `python -m tests.integration.gpu_run IN OUT GPUS_PER_ACTOR`.
+"""A run on a cluster that says it has a GPU: `python -m tests.integration.gpu_run IN OUT GPUS DECODERS`, both an actor.
 
 In a process of its own, since a process that has been connected to one Ray keeps what it needs to talk to that one.
 Prints the workers that there were; the captioner is the fake one, which needs none.
@@ -20,12 +20,12 @@ from tests.fake_captioner import FakeLoader, fake_spec
 
 def main() -> None:
     """A head of four CPUs and one logical GPU."""
-    source, output, gpus = sys.argv[1:]
+    source, output, gpus, decoders = sys.argv[1:]
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 4, "num_gpus": 1, "include_dashboard": False})
     config = CaptioningConfig(
         (source,),
         output,
-        claim=ActorClaim(1, float(gpus)),
+        claim=ActorClaim(1, float(gpus), int(decoders)),
         shard_size=2,
         cluster=ClusterConfig(cluster.address, wait_s=1.0),
     )

@@ -175,6 +175,13 @@ WRONG: list[tuple[Sequence[str], str]] = [
     (["--input", "in", "--output", "out", "--batch-size", "many"], "'many' is not a valid integer"),
     (["--input", "in", "--output", "out", "--max-pixels", "0"], "max pixels must be at least 1"),
     (["--input", "in", "--output", "out", "--model", "in"], "--model: in: no bundle here"),
+    (["--input", "in", "--output", "out", "--precision", "bfloat16"], "only float bundles can, and it is compressed"),
+    (
+        ["--input", "in", "--output", "out", "--cpus", "1", "--decoders-per-actor", "1"],
+        "1 actor of 1 CPU, with 1 CPU to decode",
+    ),
+    (["--input", "in", "--output", "out", "--decoders-per-actor", "-1"], "decoders per actor must lie between"),
+    (["--input", "in", "--output", "out", "--precision", "int8"], "'int8' is not one of"),
     (["--input", "in", "--output", "out", "--address", "ray://x:1"], "ray job submit"),
     (["--input", "in", "--output", "out", "--colour"], "No such option"),
 ]
