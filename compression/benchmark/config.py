@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Literal
 
 from caption_core.engine.cluster import ClusterConfig, ClusterKind
+from caption_core.engine.pool_size import ActorClaim
 from caption_core.errors import UsageError
+from caption_core.images import ImageLimits
 
 NOOP = "noop"
 """In place of a bundle: a captioner that says the same of every image, at once."""
@@ -31,8 +33,11 @@ class BenchmarkConfig:
         actors: sizes of the pool.
         batch_sizes: images in one call of the captioner.
         beam_widths: of the search; none for each captioner's own.
+        precisions: of float captioners' activations; others keep their own.
         repeats: rounds, in which all take turns.
         cpus_per_actor: CPUs that an actor claims and uses.
+        decoders: tasks elsewhere that decode for each actor.
+        limits: of the images, and how exactly they are decoded.
         stages: whether to measure stages and the loop by hand too, in one process on this machine.
         cluster: where the jobs run.
     """
@@ -46,8 +51,11 @@ class BenchmarkConfig:
     actors: tuple[int, ...] = (1, 2)
     batch_sizes: tuple[int, ...] = (32,)
     beam_widths: tuple[int, ...] = ()
+    precisions: tuple[str, ...] = ("float32",)
     repeats: int = 3
     cpus_per_actor: int = 1
+    decoders: int = 0
+    limits: ImageLimits = field(default_factory=ImageLimits)
     stages: bool = True
     cluster: ClusterConfig = field(default_factory=ClusterConfig)
 
@@ -57,6 +65,8 @@ class BenchmarkConfig:
         for what in ("num_images", "shard_size", "repeats", "cpus_per_actor"):
             if getattr(self, what) < 1:
                 raise UsageError(f"{what.replace('_', ' ')} must be at least 1, not {getattr(self, what)}")
+        if not self.precisions or len(set(self.precisions)) < len(self.precisions):
+            raise UsageError(f"precisions must be different ones, not {self.precisions}")
         for what in ("actors", "batch_sizes", "beam_widths"):
             values = getattr(self, what)
             if any(value < 1 for value in values) or len(set(values)) < len(values):
@@ -67,7 +77,10 @@ class BenchmarkConfig:
                 "actors: a steady rate needs two shards an actor at least"
             )
         cores = len(os.sched_getaffinity(0))
-        if self.cluster.kind is ClusterKind.LOCAL and max(self.actors, default=1) * self.cpus_per_actor > cores:
+        ActorClaim(self.cpus_per_actor, decoders=self.decoders)  # raises where one is out of range
+        needed = max(self.actors, default=1) * (self.cpus_per_actor + self.decoders)
+        if self.cluster.kind is ClusterKind.LOCAL and needed > cores:
             raise UsageError(
-                f"{max(self.actors)} actors of {self.cpus_per_actor} CPUs don't fit on this machine's {cores} cores"
+                f"{max(self.actors)} actors of {self.cpus_per_actor + self.decoders} CPUs don't fit on this machine's "
+                f"{cores} cores"
             )

@@ -11,6 +11,7 @@ from itertools import product
 from pathlib import Path
 
 from caption_core.archive.sources.combined import CombinedSource
+from caption_core.bundle import open_bundle
 from caption_core.engine.captioner_spec import CaptionerSpec, bundle_captioner
 from caption_core.engine.captioning_config import CaptioningConfig, SearchOverrides
 from caption_core.engine.captioning_run import run_captioning
@@ -30,12 +31,14 @@ class Point:
         actors: of the pool.
         batch_size: images in one call of the captioner.
         beam_width: of the search; None for the captioner's own.
+        precision: of a float captioner's activations; None for the captioner's own.
     """
 
     variant: str
     actors: int
     batch_size: int
     beam_width: int | None
+    precision: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,18 +73,25 @@ class _Run(CaptioningConfig):
 def points_of(config: BenchmarkConfig) -> Iterator[Point]:
     """The sweep, in order."""
     widths = config.beam_widths or (None,)
-    for values in product(config.variants, config.actors, config.batch_sizes, widths):
-        yield Point(*values)
+    for variant in config.variants:
+        precisions: tuple[str | None, ...] = config.precisions if _is_float(config, variant) else (None,)
+        for values in product(config.actors, config.batch_sizes, widths, precisions):
+            yield Point(variant, *values)
 
 
-def captioner_of(config: BenchmarkConfig, variant: str) -> CaptionerSpec:
-    """A variant as a run is given it.
+def _is_float(config: BenchmarkConfig, variant: str) -> bool:
+    bundle = config.variants[variant]
+    return bundle is not None and open_bundle(bundle).manifest.runtime == "tensorflow"
+
+
+def captioner_of(config: BenchmarkConfig, point: Point) -> CaptionerSpec:
+    """A point's variant as a run is given it.
 
     Raises:
         BundleError: the bundle is missing or damaged.
     """
-    bundle = config.variants[variant]
-    return noop_captioner() if bundle is None else bundle_captioner(bundle)
+    bundle = config.variants[point.variant]
+    return noop_captioner() if bundle is None else bundle_captioner(bundle, point.precision or "float32")
 
 
 def run_job(config: BenchmarkConfig, images: RepeatedImages, point: Point) -> JobTime:
@@ -90,17 +100,18 @@ def run_job(config: BenchmarkConfig, images: RepeatedImages, point: Point) -> Jo
     Raises:
         CapstanError: it fails, or leaves images without captions.
     """
-    captioner = captioner_of(config, point.variant)
+    captioner = captioner_of(config, point)
     # Below the output, for the cluster's machines must see it.
     with tempfile.TemporaryDirectory(prefix=".run-", dir=config.output) as folder, Path(os.devnull).open("w") as silent:
         run = _Run(
             inputs=(str(config.images),),
             output=str(Path(folder) / "captions"),
             actors=ActorRange(point.actors, point.actors),
-            claim=ActorClaim(config.cpus_per_actor),
+            claim=ActorClaim(config.cpus_per_actor, decoders=config.decoders),
             batch_size=point.batch_size,
             shard_size=config.shard_size,
             search=SearchOverrides(beam_width=point.beam_width),
+            limits=config.limits,
             cluster=config.cluster,
             repeated=images,
         )

@@ -16,7 +16,7 @@ from compression.measurement import Machine
 from compression.measuring.machine import measure_machine
 from compression.measuring.stages import STAGES
 from compression.report.columns import Table
-from compression.report.pool_chart import pool_chart
+from compression.report.pool_chart import line_of, pool_chart
 from compression.report.rows import Row
 from compression.report.tables import as_csv, as_json, as_markdown, as_parquet, escape
 
@@ -41,14 +41,11 @@ def write_report(config: BenchmarkConfig, images: RepeatedImages, measured: Sequ
 def rows_of(measured: Sequence[Measured]) -> list[Row]:
     """A row a point: medians of the repeats, and how far they lie apart."""
     rows = [_row(one) for one in measured]
-    single = {_alike(row): row["steady_images_per_s"] for row in rows if row["actors"] == 1}
+    single = {line_of(row): row["steady_images_per_s"] for row in rows if row["actors"] == 1}
     for row in rows:
-        row["actors_speedup"] = row["steady_images_per_s"] / single[_alike(row)] if _alike(row) in single else None
+        one = single.get(line_of(row))
+        row["actors_speedup"] = row["steady_images_per_s"] / one if one else None
     return rows
-
-
-def _alike(row: Row) -> tuple[object, ...]:
-    return row["variant"], row["batch_size"], row["beam_width"]
 
 
 def _row(one: Measured) -> Row:
@@ -101,6 +98,8 @@ def _settings(config: BenchmarkConfig, images: RepeatedImages) -> dict[str, obje
         "source": config.source,
         "shard_size": config.shard_size,
         "cpus_per_actor": config.cpus_per_actor,
+        "decoders_per_actor": config.decoders,
+        "fast_decode": config.limits.fast_decode,
         "cluster": config.cluster.kind.value,
         "repeats": config.repeats,
     }
@@ -109,14 +108,16 @@ def _settings(config: BenchmarkConfig, images: RepeatedImages) -> dict[str, obje
 def _page(config: BenchmarkConfig, images: RepeatedImages, machine: Machine, rows: Sequence[Row]) -> str:
     settings = _settings(config, images)
     versions = ", ".join(f"{name} {number}" for name, number in machine.versions.items())
+    decoded = f"; {config.decoders} tasks decode for each" if config.decoders else ""
+    decoded += "; fast decoding" if config.limits.fast_decode else ""
     parts = [
         "# Benchmark",
         f"{escape(machine.processor)}, {machine.cores} cores, {machine.memory_gb:g} GB, {escape(machine.system)}; "
         f"{versions}.",
         f"{settings['images']:,} images a job, {settings['different_images']:,} different ones of "
         f"{settings['mean_bytes']:,} bytes on average, from {settings['source']}, in shards of {config.shard_size:,}; "
-        f"{config.cpus_per_actor} CPUs an actor, on {settings['cluster']}. Medians of {config.repeats} repeats in "
-        "which all took turns; steady rates begin when the first shard is done.",
+        f"{config.cpus_per_actor} CPUs an actor, on {settings['cluster']}{decoded}. Medians of {config.repeats} "
+        "repeats in which all took turns; steady rates begin when the first shard is done.",
         "## Jobs",
         as_markdown(_table(rows, _JOB_COLUMNS)),
         "![images a second against actors](benchmark.svg)",
@@ -143,6 +144,7 @@ _POINT: dict[str, _Format] = {
     "actors": _number("actors", ","),
     "batch": _number("batch_size", ","),
     "beam": lambda row: "own" if row["beam_width"] is None else str(row["beam_width"]),
+    "precision": lambda row: str(row["precision"] or "own"),
 }
 _JOB_COLUMNS: dict[str, _Format] = _POINT | {
     "images/s": _number("steady_images_per_s", ",.1f"),

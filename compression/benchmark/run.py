@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -14,7 +14,7 @@ from compression.benchmark.repeated_images import RepeatedImages
 from compression.benchmark.report import write_report
 from compression.measuring.fresh_process import measure_afresh
 
-_LOOP_IMAGES = 512  # enough for a steady rate; all of a job's would take as long as the job
+_LOOP_IMAGES = 2048  # enough for a steady rate; all of a job's would take as long as the job
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,9 @@ def run_benchmark(config: BenchmarkConfig, tell: Callable[[str], None] = lambda 
 def describe(point: Point) -> str:
     """A point in words."""
     width = "" if point.beam_width is None else f", beam {point.beam_width}"
-    return f"{point.variant}, {point.actors} actor{'s' if point.actors > 1 else ''}, batch {point.batch_size}{width}"
+    precision = "" if point.precision is None else f", {point.precision}"
+    pool = f"{point.actors} actor{'s' if point.actors > 1 else ''}"
+    return f"{point.variant}, {pool}, batch {point.batch_size}{width}{precision}"
 
 
 def _check_captioners(config: BenchmarkConfig) -> None:
@@ -68,7 +70,7 @@ def _check_captioners(config: BenchmarkConfig) -> None:
 
 def _check_captioner(config: BenchmarkConfig, name: str) -> None:
     try:
-        captioner_of(config, name)
+        captioner_of(config, Point(name, 1, 1, None))
     except BundleError as error:
         raise UsageError(f"{name}: {error}") from error
 
@@ -77,7 +79,7 @@ def _stages(
     config: BenchmarkConfig, images: RepeatedImages, point: Point, known: dict[Point, Mapping[str, float]]
 ) -> Mapping[str, float]:
     """Once a repeat for all sizes of the pool."""
-    alike = Point(point.variant, 1, point.batch_size, point.beam_width)
+    alike = replace(point, actors=1)
     if alike not in known:
         bundle = config.variants[point.variant]
         assert bundle is not None
@@ -88,6 +90,8 @@ def _stages(
             files=[Path(unquote(urlsplit(ref.uri).path)) for ref in images.refs],
             beam_width=point.beam_width,
             batch=point.batch_size,
+            precision=point.precision or "float32",
+            fast_decode=config.limits.fast_decode,
             images=min(config.num_images, max(2 * point.batch_size, _LOOP_IMAGES)),
         )
     return known[alike]

@@ -27,13 +27,18 @@ from caption_core.search import SearchSettings
 
 Result = TypeVar("Result")
 
-_LIMITS = ImageLimits()
-
 STAGES = ("read", "decode", "encode", "search", "write")
 
 
 def measure_stages(
-    captioner: Captioner, files: Sequence[Path], search: SearchSettings, *, images: int, batch: int, threads: int
+    captioner: Captioner,
+    files: Sequence[Path],
+    search: SearchSettings,
+    *,
+    images: int,
+    batch: int,
+    threads: int,
+    fast_decode: bool = False,
 ) -> dict[str, float]:
     """Time each stage by itself, and then the loop.
 
@@ -47,17 +52,19 @@ def measure_stages(
         images: how many are timed.
         batch: images in one call of the captioner.
         threads: that decode.
+        fast_decode: see `ImageLimits`.
 
     Returns:
         Seconds an image by stage, and of the loop as `loop`.
     """
+    limits = ImageLimits(fast_decode=fast_decode)
     chosen = list(islice(cycle(files), images))
     data, read_s = _timed(lambda: [_read(file) for file in chosen])
     with ThreadPoolExecutor(threads) as pool:
 
         def decode(items: Sequence[bytes]) -> list[DecodedImage]:
             run = map if threads == 1 else pool.map
-            return list(run(lambda one: decode_image(one, captioner.image_size, _LIMITS), items))
+            return list(run(lambda one: decode_image(one, captioner.image_size, limits), items))
 
         decode(data[:batch])
         decoded, decode_s = _timed(lambda: decode(data))

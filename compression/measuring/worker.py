@@ -141,9 +141,9 @@ def _measure_stages(request: Request) -> Reply:
     from caption_core.captioner import load_captioner
     from compression.measuring.stages import measure_stages, search_of
 
-    captioner = load_captioner(Path(request["bundle"]), threads=request["threads"])
+    captioner = load_captioner(Path(request["bundle"]), threads=request["threads"], precision=request["precision"])
     files, search = [Path(file) for file in request["files"]], search_of(captioner, request["beam_width"])
-    wanted = {name: request[name] for name in ("images", "batch", "threads")}
+    wanted = {name: request[name] for name in ("images", "batch", "threads", "fast_decode")}
     return measure_stages(captioner, files, search, **wanted)
 
 

@@ -7,9 +7,10 @@ from pathlib import Path
 import click
 
 import compression
-from caption_core.engine.captioner_spec import DEFAULT_BUNDLE
+from caption_core.engine.captioner_spec import DEFAULT_BUNDLE, PRECISIONS
 from caption_core.engine.cluster import ClusterConfig
 from caption_core.errors import UsageError
+from caption_core.images import ImageLimits
 from compression.benchmark.config import NOOP, BenchmarkConfig
 from jobs.train_commands.arguments import ANY, FOLDER
 
@@ -28,8 +29,19 @@ _SAMPLES = DEFAULT_BUNDLE.parent / "photographs"
 @click.option("--actors", multiple=True, type=int, default=(1, 2), show_default=True, help="Sizes of the pool.")
 @click.option("--batch-size", "batch_sizes", multiple=True, type=int, default=(32,), show_default=True)
 @click.option("--beam-width", "beam_widths", multiple=True, type=int, help="[default: each captioner's own]")
+@click.option(
+    "--precision",
+    "precisions",
+    multiple=True,
+    type=click.Choice(PRECISIONS),
+    default=("float32",),
+    show_default=True,
+    help="Of float captioners; others keep their own.",
+)
 @click.option("--repeats", default=3, show_default=True, help="Rounds, in which all take turns.")
 @click.option("--cpus-per-actor", default=1, show_default=True, help="CPUs that each actor claims and uses.")
+@click.option("--decoders-per-actor", default=0, show_default=True, help="CPUs of the cluster that decode for each.")
+@click.option("--fast-decode", is_flag=True, help="Decode large JPEGs faster and a little less exactly.")
 @click.option("--stages/--no-stages", default=True, show_default=True, help="Time stages and a loop by hand, too.")
 @click.option("--address", help="Ray cluster to connect to [default: start a local one for each job].")
 def benchmark(
@@ -42,8 +54,11 @@ def benchmark(
     actors: tuple[int, ...],
     batch_sizes: tuple[int, ...],
     beam_widths: tuple[int, ...],
+    precisions: tuple[str, ...],
     repeats: int,
     cpus_per_actor: int,
+    decoders_per_actor: int,
+    fast_decode: bool,
     stages: bool,
     address: str | None,
 ) -> None:
@@ -64,8 +79,11 @@ def benchmark(
         actors=actors,
         batch_sizes=batch_sizes,
         beam_widths=beam_widths,
+        precisions=precisions,
         repeats=repeats,
         cpus_per_actor=cpus_per_actor,
+        decoders=decoders_per_actor,
+        limits=ImageLimits(fast_decode=fast_decode),
         stages=stages,
         cluster=ClusterConfig(address, packages=(Path(compression.__file__).resolve().parent,)),
     )

@@ -11,8 +11,9 @@ import pytest
 from caption_core.engine.captioner_spec import DEFAULT_BUNDLE
 from caption_core.engine.cluster import ClusterConfig
 from caption_core.errors import UsageError
+from caption_core.images import ImageLimits
 from compression.benchmark.config import BenchmarkConfig
-from compression.benchmark.jobs import JobTime, Point
+from compression.benchmark.jobs import JobTime, Point, points_of
 from compression.benchmark.report import rows_of
 from compression.benchmark.run import Measured, run_benchmark
 
@@ -30,6 +31,7 @@ def test_it_measures_jobs_stages_and_a_loop(tmp_path: Path) -> None:
         actors=(1,),
         batch_sizes=(8,),
         repeats=1,
+        limits=ImageLimits(fast_decode=True),
     )
     told: list[str] = []
     written = run_benchmark(config, told.append)
@@ -37,6 +39,7 @@ def test_it_measures_jobs_stages_and_a_loop(tmp_path: Path) -> None:
     found = json.loads((config.output / "benchmark.json").read_text())
     bundled, idle = found["rows"]
     assert found["settings"]["images"] == 64
+    assert found["settings"]["fast_decode"]
     assert found["machine"]["cores"] >= 1
     assert (bundled["variant"], bundled["actors"], bundled["batch_size"], bundled["beam_width"]) == (
         "bundled",
@@ -55,6 +58,7 @@ def test_it_measures_jobs_stages_and_a_loop(tmp_path: Path) -> None:
     assert pq.read_table(config.output / "benchmark.parquet").num_rows == 2
     page = (config.output / "benchmark.md").read_text()
     assert "| bundled " in page
+    assert "on a local Ray; fast decoding." in page
     assert "/home" not in page
     assert str(tmp_path) not in page
     assert any("bundled, 1 actor, batch 8" in line for line in told)
@@ -80,6 +84,9 @@ def test_rows_are_medians_and_compare_pools() -> None:
         ({"variants": {}}, "at least one captioner"),
         ({"actors": (1, 1)}, "actors must be different"),
         ({"actors": (0,)}, "actors must be different"),
+        ({"decoders": -1}, "decoders per actor must lie between"),
+        ({"precisions": ()}, "precisions must be different"),
+        ({"precisions": ("float32", "float32")}, "precisions must be different"),
         ({"batch_sizes": (-1,)}, "batch sizes must be different"),
         ({"repeats": 0}, "repeats must be at least 1"),
         ({"num_images": 100}, "too few for 1 actors"),
@@ -90,6 +97,18 @@ def test_settings_that_make_no_sense_are_refused(tmp_path: Path, changes: dict[s
     settings: dict[str, object] = {"variants": {"idle": None}, "images": SAMPLES, "output": tmp_path, "actors": (1,)}
     with pytest.raises(UsageError, match=message):
         BenchmarkConfig(**settings | changes)  # type: ignore[arg-type]
+
+
+def test_float_captioners_are_measured_in_each_precision(tiny_bundle: Path, tmp_path: Path) -> None:
+    variants = {"float": tiny_bundle, "bundled": DEFAULT_BUNDLE, "idle": None}
+    config = BenchmarkConfig(variants, SAMPLES, tmp_path, actors=(1,), precisions=("bfloat16", "float32"))
+    points = [(point.variant, point.precision) for point in points_of(config)]
+    assert points == [
+        ("float", "bfloat16"),
+        ("float", "float32"),
+        ("bundled", None),
+        ("idle", None),
+    ]
 
 
 def test_pools_of_a_joined_cluster_may_exceed_this_machine(tmp_path: Path) -> None:
