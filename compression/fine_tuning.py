@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
@@ -116,8 +115,8 @@ class Tuner:
         """Gradients of the trained variables, in the order of `variables`, of so many batches; nothing is updated."""
         compute = tf.function(self._traced_gradients, input_signature=self._objective.loss.signature)
         plan = self._plan(0)[:batches]
-        for number, (images, activations, views) in enumerate(self._batches(0, plan)):
-            yield compute(*self._tensors(images, activations, views, number))
+        for images in self._batches(0, plan):
+            yield compute(*self._objective.batch(images).tensors())
 
     @property
     def variables(self) -> list[tf.Variable]:
@@ -168,11 +167,11 @@ class Tuner:
             self._training.epochs, self._training.learning_rate, warmup_steps=self._training.warmup_steps
         )
         losses, reported = [], time.monotonic()
-        for number, (images, activations, views) in enumerate(self._batches(epoch, plan)):
+        for number, images in enumerate(self._batches(epoch, plan)):
             update = epoch * len(plan) + number
             self._optimizer.learning_rate.assign(learning_rate(stage, update, updates))
             self._constraint.before_update(update, updates)
-            losses.append(self._update(*self._tensors(images, activations, views, update)))
+            losses.append(self._update(*self._objective.batch(images).tensors()))
             self._constraint.after_update(update, updates)
             self._zeros.after_update(update, updates)
             averages.update()
@@ -187,26 +186,13 @@ class Tuner:
         batch_images, seed = self._training.batch_images, self._context.seed
         return plan_epoch(self._data.tokens.lengths, batch_images=batch_images, seed=seed, epoch=epoch)
 
-    def _batches(
-        self, epoch: int, plan: Sequence[NDArray[np.int64]]
-    ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.int64]]]:
-        """Each batch's images, activations and views, read one batch ahead in a thread."""
+    def _batches(self, epoch: int, plan: Sequence[NDArray[np.int64]]) -> Iterator[ImageBatch]:
+        """Each batch, with activations read one batch ahead in a thread."""
         generator = np.random.default_rng((self._context.seed, epoch))
         views = generator.integers(self._train.views.shape[0], size=len(self._data.train))
-        with ThreadPoolExecutor(max_workers=1) as reader:
-            reading = [reader.submit(self._train.batch, images, views[images]) for images in plan[:1]]
-            for number, images in enumerate(plan):
-                activations = reading.pop().result()
-                if number + 1 < len(plan):
-                    following = plan[number + 1]
-                    reading.append(reader.submit(self._train.batch, following, views[following]))
-                yield images, activations, views[images]
-
-    def _tensors(
-        self, images: NDArray[np.int64], activations: NDArray[np.float32], views: NDArray[np.int64], update: int
-    ) -> tuple[tf.Tensor, ...]:
-        stream = (self._context.seed, DRAWS * update)
-        return self._objective.batch(ImageBatch(images, views, slice(None), activations, stream)).tensors()
+        for number, (images, seen) in enumerate(zip(plan, self._train.batches(plan, views), strict=True)):
+            stream = (self._context.seed, DRAWS * (epoch * len(plan) + number))
+            yield ImageBatch(images, views[images], slice(None), seen, stream)
 
     def _weights(self) -> Weights:
         return named_weights("encoder", self._model.encoder) | named_weights("decoder", self._model.decoder)

@@ -6,8 +6,9 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,6 +41,28 @@ class FeatureCache:
     def batch(self, images: NDArray[np.int64], view: NDArray[np.int64] | int = 0) -> NDArray[np.float32]:
         """Activations float32 [batch, ...] of `images`, each in its `view`."""
         return self.views[view, images].astype(np.float32)
+
+    def batches(
+        self,
+        plan: Sequence[NDArray[np.int64]],
+        views: NDArray[np.int64],
+        waiting: Callable[[], AbstractContextManager[None]] = nullcontext,
+    ) -> Iterator[NDArray[np.float32]]:
+        """Activations float32 [batch, ...] of one batch after the other, each read in a thread during the one before.
+
+        Args:
+            plan: int64 [batch], the images of each.
+            views: int64 [images], the view of each image.
+            waiting: entered while a batch isn't there yet.
+        """
+        with ThreadPoolExecutor(max_workers=1) as reader:
+            reading = (reader.submit(self.batch, images, views[images]) for images in plan)
+            following = next(reading, None)
+            while following is not None:
+                current, following = following, next(reading, None)
+                with waiting():
+                    activations = current.result()
+                yield activations
 
 
 def cached_features(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -236,14 +235,9 @@ class TrainingLoop:
         generator = np.random.default_rng((self._config.optimization.seed, self._progress.stage, self._progress.epoch))
         views = generator.integers(run.train.views.shape[0], size=len(self._data.train))
         share = slice(self._peers.rank, None, self._peers.size)
-        with ThreadPoolExecutor(max_workers=1) as reader:
-            reading = [reader.submit(run.train.batch, images[share], views[images[share]]) for images in plan[:1]]
-            for number, images in enumerate(plan):
-                activations = _awaited(reading.pop(), pace)
-                if number + 1 < len(plan):
-                    following = plan[number + 1][share]
-                    reading.append(reader.submit(run.train.batch, following, views[following]))
-                yield ImageBatch(images, views[images], share, activations, self._random_stream())
+        activations = run.train.batches([images[share] for images in plan], views, pace.waiting)
+        for images, seen in zip(plan, activations, strict=True):
+            yield ImageBatch(images, views[images], share, seen, self._random_stream())
 
     def _log_line(self, run: _StageRun, pace: Pace, done: int, batches: int, figures: str) -> None:
         epochs_left = run.stage.epochs - self._progress.epoch
@@ -263,11 +257,6 @@ class TrainingLoop:
         current = self._weights() | head | {f"average/{i:04d}": value for i, value in enumerate(averages.values)}
         optimizer = {f"{i:04d}": variable.numpy() for i, variable in enumerate(run.trainer.optimizer.variables)}
         return Snapshot(self._progress, current, optimizer, self._best)
-
-
-def _awaited(reading: Future[NDArray[np.float32]], pace: Pace) -> NDArray[np.float32]:
-    with pace.waiting():
-        return reading.result()
 
 
 @dataclass(frozen=True, slots=True)

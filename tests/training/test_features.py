@@ -1,11 +1,14 @@
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+import pytest
 import tf_keras
 from PIL import Image
 
 from caption_core.training.dataset import CaptionedImages
-from caption_core.training.features import cached_features, view_of
+from caption_core.training.features import FeatureCache, cached_features, view_of
 
 
 def test_views_are_the_image_its_mirror_and_crops_that_can_be_repeated() -> None:
@@ -40,3 +43,30 @@ def test_a_cache_is_of_one_image_size(tmp_path: Path) -> None:
         cache = cached_features(model, images, tmp_path / "cache", views=1, log=lambda _: None)
         shapes.append(cache.views.shape)
     assert shapes == [(1, 1, 16, 3), (1, 1, 36, 3)]
+
+
+def test_batches_come_in_order_each_image_in_its_view() -> None:
+    cache = FeatureCache(np.arange(40, dtype=np.float16).reshape(2, 10, 2))
+    views = np.arange(10) % 2
+    plan = [np.array(images) for images in ([3, 1], [0], [9, 2, 4])]
+    waits: list[str] = []
+
+    @contextmanager
+    def waiting() -> Iterator[None]:
+        waits.append("waited")
+        yield
+
+    batches = list(cache.batches(plan, views, waiting))
+    for batch, images in zip(batches, plan, strict=True):
+        assert np.array_equal(batch, [cache.views[views[image], image] for image in images])
+        assert batch.dtype == np.float32
+    assert len(waits) == 3
+    assert list(cache.batches([], views)) == []
+
+
+def test_what_fails_in_reading_ahead_is_raised_at_its_turn() -> None:
+    cache = FeatureCache(np.zeros((1, 2, 3), np.float16))
+    batches = cache.batches([np.array([0]), np.array([7])], np.zeros(8, np.int64))
+    assert next(batches).shape == (1, 3)
+    with pytest.raises(IndexError):
+        next(batches)
