@@ -80,6 +80,15 @@ def half_way(source: Path, output: Path) -> Iterator[subprocess.Popen[bytes]]:
         process.wait()
 
 
+@pytest.fixture(scope="module")
+def killed() -> Iterator[list[int]]:
+    """Session leaders of runs that were killed: Ray's own processes end a minute later, which other tests can use."""
+    leaders: list[int] = []
+    yield leaders
+    for leader in leaders:
+        wait_until_gone(leader)
+
+
 def rows(output: Path) -> pa.Table:
     return ds.dataset(output, format="parquet").to_table().drop_columns(VOLATILE_COLUMNS).sort_by("image_id")
 
@@ -112,7 +121,9 @@ def wait_until_gone(session_leader: int) -> None:
 
 
 @pytest.mark.parametrize("whole_group", [False, True], ids=["driver", "everything"])
-def test_a_killed_run_is_resumed(source: Path, uninterrupted: Path, tmp_path: Path, whole_group: bool) -> None:
+def test_a_killed_run_is_resumed(
+    source: Path, uninterrupted: Path, tmp_path: Path, killed: list[int], whole_group: bool
+) -> None:
     output = tmp_path / "out"
     with half_way(source, output) as process:
         if whole_group:
@@ -122,7 +133,7 @@ def test_a_killed_run_is_resumed(source: Path, uninterrupted: Path, tmp_path: Pa
         assert process.wait() == -signal.SIGKILL
     # At once: its workers may still be there for a moment.
     assert_resumed(source, output, uninterrupted)
-    wait_until_gone(process.pid)
+    killed.append(process.pid)
 
 
 @pytest.mark.parametrize(("number", "exit_code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])

@@ -78,33 +78,45 @@ def finish(words: list[str]) -> str:
     return done.stdout
 
 
-def test_two_workers_train_as_one_does(synthetic_set: SyntheticSet, tmp_path: Path) -> None:
-    options = ("--epochs", "3", "--dropout", "0", "0", "0", "--cpus-per-worker", "1")
-    for workers in ("1", "2"):
-        finish(command(synthetic_set, tmp_path / workers, *options, "--workers", workers))
-    one, two = history(tmp_path / "1"), history(tmp_path / "2")
-    assert [entry["loss"] for entry in two] == pytest.approx([entry["loss"] for entry in one], abs=2e-3)
-    captioner = load_captioner(tmp_path / "2" / "bundle")
-    assert captioner.caption(paint("red", "plain wall")[None])[0].num_tokens > 0
+RUN = ("--epochs", "6", "--dropout", "0", "0", "0", "--cpus-per-worker", "1")
 
 
-def test_a_killed_run_goes_on_and_other_settings_are_refused(synthetic_set: SyntheticSet, tmp_path: Path) -> None:
-    output = tmp_path / "run"
-    words = command(synthetic_set, output, "--epochs", "10", "--workers", "1")
+@pytest.fixture(scope="module")
+def resumed(synthetic_set: SyntheticSet, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run on one worker that was killed after its first epoch, and finished by the same command."""
+    output = tmp_path_factory.mktemp("resumed") / "run"
+    words = command(synthetic_set, output, *RUN, "--workers", "1")
     driver = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
     wait_for_epoch(1, output, driver)
     os.killpg(driver.pid, signal.SIGKILL)
     driver.wait()
     assert not (output / "bundle").exists()
-
     finish(words)
-    assert [entry["epoch"] for entry in history(output)] == list(range(1, 11))
-    assert open_bundle(output / "bundle").manifest.name == "tiny"
+    return output
 
-    other = subprocess.run([*words, "--seed", "7"], capture_output=True, text=True, timeout=100, check=False)
-    assert other.returncode == 2
-    assert "other settings (optimization)" in other.stderr
-    assert len(other.stderr.strip().splitlines()) == 1
+
+def test_a_killed_run_goes_on(resumed: Path) -> None:
+    assert [entry["epoch"] for entry in history(resumed)] == list(range(1, 7))
+    assert open_bundle(resumed / "bundle").manifest.name == "tiny"
+
+
+def test_two_workers_train_as_one_does(resumed: Path, synthetic_set: SyntheticSet, tmp_path: Path) -> None:
+    finish(command(synthetic_set, tmp_path / "two", *RUN, "--workers", "2"))
+    one, two = history(resumed), history(tmp_path / "two")
+    assert [entry["loss"] for entry in two] == pytest.approx([entry["loss"] for entry in one], abs=2e-3)
+    captioner = load_captioner(tmp_path / "two" / "bundle")
+    assert captioner.caption(paint("red", "plain wall")[None])[0].num_tokens > 0
+
+
+def test_a_finished_run_takes_no_other_settings(
+    resumed: Path, synthetic_set: SyntheticSet, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    words = command(synthetic_set, resumed, *RUN, "--workers", "1", "--seed", "7")
+    capfd.readouterr()
+    monkeypatch.setattr(sys, "argv", words[1:])
+    assert run_command(main) == 2
+    (line,) = capfd.readouterr().err.splitlines()
+    assert "other settings (optimization)" in line
 
 
 @pytest.mark.skipif("CAPSTAN_FAULT_RUNS" not in os.environ, reason="takes minutes; CAPSTAN_FAULT_RUNS=1 runs it")

@@ -60,14 +60,14 @@ def test_training_on_the_features_brings_the_graph_nearer_to_them(context: StepC
     encoder = load_model(context.parent).encoder
     untrained = quantized_copy(encoder)
     calibrate(untrained, encoder, [_images(context)])
-    training = _TRAINING.model_copy(update={"objective": "features", "encoder_from": "block_16", "epochs": 30})
+    training = _TRAINING.model_copy(update={"objective": "features", "encoder_from": "block_16", "epochs": 5})
     child = apply(QuantizationAware(part="encoder", training=training), context)
 
     graph = export_trained_quantization(child)
     assert graph is not None
     assert _error(graph, context) < 0.9 * _error(export_quantized(untrained), context)
     record = json.loads((context.folder / RECORD).read_text())
-    assert len(record["history"]) == 30
+    assert len(record["history"]) == 5
     assert record["schemes"] == {"QAT": 35}
     parent, weights = bundle_weights(context.parent), bundle_weights(child)
     assert (parent["encoder/block_1_expand/kernel"] == weights["encoder/block_1_expand/kernel"]).all()
