@@ -63,22 +63,36 @@ def _row(one: Measured) -> Row:
     return row | _stage_columns(one, row["steady_images_per_s"])
 
 
+_NOT_MEASURED = dict.fromkeys(
+    [
+        *(f"{stage}_ms" for stage in STAGES),
+        "bound_images_per_s",
+        "loop_images_per_s",
+        "loop_share_of_bound",
+        "job_share_of_loops",
+        "loops_at_once_images_per_s",
+        "job_share_of_loops_at_once",
+    ]
+)
+
+
 def _stage_columns(one: Measured, steady: float) -> Row:
     """Stages in milliseconds an image; the rate that they bound; the loop's share of it, and the job's of the loops."""
     if not one.stages:
-        return dict.fromkeys([*(f"{stage}_ms" for stage in STAGES), "bound_images_per_s", "loop_images_per_s"]) | {
-            "loop_share_of_bound": None,
-            "job_share_of_loops": None,
-        }
+        return dict(_NOT_MEASURED)
     seconds = {stage: median(times[stage] for times in one.stages) for stage in STAGES}
     bound, loop = 1 / sum(seconds.values()), 1 / median(times["loop"] for times in one.stages)
-    return {
+    row = _NOT_MEASURED | {
         **{f"{stage}_ms": 1000 * value for stage, value in seconds.items()},
         "bound_images_per_s": bound,
         "loop_images_per_s": loop,
         "loop_share_of_bound": loop / bound,
         "job_share_of_loops": steady / (one.point.actors * loop),
     }
+    if all("loop_at_once" in times for times in one.stages):
+        at_once = one.point.actors / median(times["loop_at_once"] for times in one.stages)
+        row |= {"loops_at_once_images_per_s": at_once, "job_share_of_loops_at_once": steady / at_once}
+    return row
 
 
 def _as_json(config: BenchmarkConfig, images: RepeatedImages, machine: Machine, rows: Sequence[Row]) -> bytes:
@@ -129,7 +143,8 @@ def _page(config: BenchmarkConfig, images: RepeatedImages, machine: Machine, row
 
 _STAGES_TEXT = (
     "Milliseconds an image of each stage by itself, in one process without Ray; the bound is what they add up to, the "
-    "loop is written by hand over the same stages, and the job's share is that of so many loops as it has actors."
+    "loop is written by hand over the same stages, and the job's share is that of so many loops as it has actors. "
+    "Loops at once ran side by side, each on cores of its own: what they lose against one alone is the machine's."
 )
 
 _Format = Callable[[Row], str]
@@ -152,6 +167,7 @@ _JOB_COLUMNS: dict[str, _Format] = _POINT | {
     "highest": _number("steady_highest", ",.1f"),
     "times one actor": _number("actors_speedup", ".2f"),
     "of the loops": _number("job_share_of_loops", ".2f"),
+    "of loops at once": _number("job_share_of_loops_at_once", ".2f"),
     "first part, s": _number("first_part_s", ".1f"),
     "actor's memory, MB": _number("peak_memory_mb", ",.0f"),
 }
@@ -159,6 +175,7 @@ _STAGE_COLUMNS: dict[str, _Format] = _POINT | {
     **{stage: _number(f"{stage}_ms", ".3f") for stage in STAGES},
     "bound, images/s": _number("bound_images_per_s", ",.1f"),
     "loop, images/s": _number("loop_images_per_s", ",.1f"),
+    "loops at once, images/s": _number("loops_at_once_images_per_s", ",.1f"),
     "of the bound": _number("loop_share_of_bound", ".2f"),
 }
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -24,7 +26,8 @@ class Measured:
     Attributes:
         point: the combination.
         jobs: one a repeat.
-        stages: seconds an image by stage, and of the loop by hand, one a repeat; empty where none were measured.
+        stages: seconds an image by stage, of the loop by hand as `loop`, and as `loop_at_once`, where this machine has
+            the cores, of as many of them at once as there are actors; one a repeat, empty where none were measured.
     """
 
     point: Point
@@ -78,20 +81,35 @@ def _check_captioner(config: BenchmarkConfig, name: str) -> None:
 def _stages(
     config: BenchmarkConfig, images: RepeatedImages, point: Point, known: dict[Point, Mapping[str, float]]
 ) -> Mapping[str, float]:
-    """Once a repeat for all sizes of the pool."""
+    """Stages and a loop alone, once a repeat for all sizes of the pool; and loops side by side, as many as actors."""
     alike = replace(point, actors=1)
     if alike not in known:
-        bundle = config.variants[point.variant]
-        assert bundle is not None
-        known[alike] = measure_afresh(
-            "stages",
-            bundle,
-            threads=config.cpus_per_actor,
-            files=[Path(unquote(urlsplit(ref.uri).path)) for ref in images.refs],
-            beam_width=point.beam_width,
-            batch=point.batch_size,
-            precision=point.precision or "float32",
-            fast_decode=config.limits.fast_decode,
-            images=min(config.num_images, max(2 * point.batch_size, _LOOP_IMAGES)),
-        )
-    return known[alike]
+        known[alike] = _measure_stages(config, images, point)
+    if point.actors == 1:
+        return {**known[alike], "loop_at_once": known[alike]["loop"]}
+    if point.actors * config.cpus_per_actor > len(os.sched_getaffinity(0)):
+        return known[alike]  # the cluster is larger than this machine
+    with ThreadPoolExecutor(point.actors) as pool:
+        places = range(point.actors)
+        at_once = list(pool.map(lambda place: _measure_stages(config, images, point, place)["loop"], places))
+    return {**known[alike], "loop_at_once": point.actors / sum(1 / seconds for seconds in at_once)}
+
+
+def _measure_stages(
+    config: BenchmarkConfig, images: RepeatedImages, point: Point, place: int = 0
+) -> Mapping[str, float]:
+    bundle = config.variants[point.variant]
+    assert bundle is not None
+    times: Mapping[str, float] = measure_afresh(
+        "stages",
+        bundle,
+        threads=config.cpus_per_actor,
+        files=[Path(unquote(urlsplit(ref.uri).path)) for ref in images.refs],
+        place=place,
+        beam_width=point.beam_width,
+        batch=point.batch_size,
+        precision=point.precision or "float32",
+        fast_decode=config.limits.fast_decode,
+        images=min(config.num_images, max(2 * point.batch_size, _LOOP_IMAGES)),
+    )
+    return times

@@ -18,7 +18,9 @@ _ROOT = Path(__file__).resolve().parents[2]
 _SAMPLES = _ROOT / "caption_core" / "assets" / "photographs"
 
 
-def measure_afresh(task: str, bundle: Path, *, threads: int, files: Sequence[Path], **request: Any) -> Any:
+def measure_afresh(
+    task: str, bundle: Path, *, threads: int, files: Sequence[Path], place: int = 0, **request: Any
+) -> Any:
     """Let a fresh process measure a captioner.
 
     Args:
@@ -26,6 +28,7 @@ def measure_afresh(task: str, bundle: Path, *, threads: int, files: Sequence[Pat
         bundle: the captioner.
         threads: that its runtime may use; the process keeps to as many cores.
         files: images to caption; empty takes the sample photographs.
+        place: among processes that measure at the same time: each has cores of its own.
         request: what else the task is told.
 
     Returns:
@@ -35,7 +38,8 @@ def measure_afresh(task: str, bundle: Path, *, threads: int, files: Sequence[Pat
         CapstanError: the captioner can't be measured; the message names it and the cause.
     """
     images = [str(file.resolve()) for file in files or sorted(_SAMPLES.glob("*.jpg"))]
-    asked = {"task": task, "bundle": str(bundle.resolve()), "threads": threads, "files": images, **request}
+    asked = {"task": task, "bundle": str(bundle.resolve()), "threads": threads, "place": place}
+    asked |= {"files": images, **request}
     with tempfile.TemporaryFile() as log:
         command = [sys.executable, "-m", _WORKER]
         done = subprocess.run(

@@ -36,7 +36,8 @@ def main() -> None:
     """Answer one request."""
     request = json.loads(sys.stdin.read())
     with _take_stdout() as replies:
-        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: request["threads"]])
+        first = request["place"] * request["threads"]
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[first : first + request["threads"]])
         json.dump(_answer(request), replies)
 
 

@@ -54,6 +54,7 @@ def test_it_measures_jobs_stages_and_a_loop(tmp_path: Path) -> None:
     stages = sum(bundled[f"{stage}_ms"] for stage in ("read", "decode", "encode", "search", "write"))
     assert bundled["bound_images_per_s"] == pytest.approx(1000 / stages)
     assert bundled["loop_share_of_bound"] == pytest.approx(bundled["loop_images_per_s"] / bundled["bound_images_per_s"])
+    assert bundled["loops_at_once_images_per_s"] == bundled["loop_images_per_s"]
     assert idle["loop_images_per_s"] is None
     assert pq.read_table(config.output / "benchmark.parquet").num_rows == 2
     page = (config.output / "benchmark.md").read_text()
@@ -68,13 +69,15 @@ def test_rows_are_medians_and_compare_pools() -> None:
     def measured(actors: int, rates: tuple[float, ...]) -> Measured:
         jobs = [JobTime(rate, rate / 2, 5.0, 10**8) for rate in rates]
         times = {"read": 0.001, "decode": 0.002, "encode": 0.001, "search": 0.0005, "write": 0.0005, "loop": 0.00625}
-        return Measured(Point("a", actors, 32, None), jobs, [times])
+        return Measured(Point("a", actors, 32, None), jobs, [times | {"loop_at_once": 0.00625 * (0.8 + 0.2 * actors)}])
 
     one, two = rows_of([measured(1, (100.0, 140.0, 120.0)), measured(2, (228.0, 200.0, 230.0))])
     assert (one["steady_images_per_s"], one["steady_lowest"], one["steady_highest"]) == (120.0, 100.0, 140.0)
     assert (one["bound_images_per_s"], one["loop_images_per_s"]) == pytest.approx((200.0, 160.0))
     assert one["loop_share_of_bound"] == pytest.approx(0.8)
     assert (one["job_share_of_loops"], two["job_share_of_loops"]) == pytest.approx((120 / 160, 228 / 320))
+    assert (one["loops_at_once_images_per_s"], two["loops_at_once_images_per_s"]) == pytest.approx((160, 320 / 1.2))
+    assert two["job_share_of_loops_at_once"] == pytest.approx(228 * 1.2 / 320)
     assert (one["actors_speedup"], two["actors_speedup"]) == pytest.approx((1.0, 1.9))
 
 

@@ -1,0 +1,83 @@
+"""Measures BLIP's base captioner in PyTorch beside a bundle's: `python -m tests.measure_blip BUNDLE IMAGES`.
+
+BLIP (arXiv 2201.12086) has random weights here: its speed depends on its shape and on the words of a caption, `--words`
+for all. It is given pixels; the captioner of the bundle, on the other hand, reads and decodes its images. One thread
+each, greedy, in turns, in one process. Needs `pip install torch transformers`, which nothing else does.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+import numpy as np
+
+_FEW = 8  # images of a call of the slow one
+_SIDE = 384  # of its images, in pixels
+
+
+@click.command()
+@click.argument("bundle", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.argument("images", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--words", type=click.IntRange(1, 20), default=11, show_default=True, help="Of a caption.")
+@click.option("--repeats", default=3, show_default=True, help="Rounds, in which all take turns.")
+def main(bundle: Path, images: Path, words: int, repeats: int) -> None:
+    """Print images a second of each, the median of the rounds."""
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    ways = {"the bundle": _bundle(bundle, images, words)}
+    ways |= {f"BLIP, {precision}": _blip(precision, words) for precision in ("float32", "bfloat16")}
+    rounds = [{name: _rate(way) for name, way in ways.items()} for _ in range(repeats + 1)]
+    for name in ways:
+        # The first round warms up.
+        click.echo(f"{name:<16} {np.median([rates[name] for rates in rounds[1:]]):8.2f} images/s")
+
+
+def _bundle(bundle: Path, images: Path, words: int) -> Callable[[], int]:
+    from caption_core.captioner import load_captioner
+    from caption_core.images import ImageLimits, decode_image
+    from caption_core.search import SearchSettings
+
+    captioner = load_captioner(bundle)
+    files = sorted(images.glob("*.jpg"))[:32]
+    if not files:
+        raise click.UsageError(f"{images}: no .jpg files here")
+    search = SearchSettings(beam_width=1, max_tokens=words)
+
+    def caption() -> int:
+        decoded = [decode_image(file.read_bytes(), captioner.image_size, ImageLimits()) for file in files]
+        return len(captioner.caption(np.stack([image.pixels for image in decoded]), search))
+
+    return caption
+
+
+def _blip(precision: str, words: int) -> Callable[[], int]:
+    try:
+        import torch
+        from transformers import BlipConfig, BlipForConditionalGeneration
+    except ImportError as error:
+        raise click.UsageError(f"{error}: pip install torch transformers") from error
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    config = BlipConfig()
+    config.vision_config.image_size = _SIDE
+    model = BlipForConditionalGeneration(config).eval().to(getattr(torch, precision))
+    pixels = torch.rand(_FEW, 3, _SIDE, _SIDE).to(getattr(torch, precision))
+
+    def caption() -> int:
+        with torch.inference_mode():
+            said = model.generate(pixel_values=pixels, min_new_tokens=words, max_new_tokens=words, num_beams=1)
+        return len(said)
+
+    return caption
+
+
+def _rate(way: Callable[[], int]) -> float:
+    begun_s = time.perf_counter()
+    return way() / (time.perf_counter() - begun_s)
+
+
+if __name__ == "__main__":
+    main()
