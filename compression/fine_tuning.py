@@ -115,8 +115,8 @@ class Tuner:
         """Gradients of the trained variables, in the order of `variables`, of so many batches; nothing is updated."""
         compute = tf.function(self._traced_gradients, input_signature=self._objective.loss.signature)
         plan = self._plan(0)[:batches]
-        for images in self._batches(0, plan):
-            yield compute(*self._objective.batch(images).tensors())
+        for batch in self._batches(0, plan):
+            yield compute(*self._objective.batch(batch).tensors())
 
     @property
     def variables(self) -> list[tf.Variable]:
@@ -167,11 +167,11 @@ class Tuner:
             self._training.epochs, self._training.learning_rate, warmup_steps=self._training.warmup_steps
         )
         losses, reported = [], time.monotonic()
-        for number, images in enumerate(self._batches(epoch, plan)):
+        for number, batch in enumerate(self._batches(epoch, plan)):
             update = epoch * len(plan) + number
             self._optimizer.learning_rate.assign(learning_rate(stage, update, updates))
             self._constraint.before_update(update, updates)
-            losses.append(self._update(*self._objective.batch(images).tensors()))
+            losses.append(self._update(*self._objective.batch(batch).tensors()))
             self._constraint.after_update(update, updates)
             self._zeros.after_update(update, updates)
             averages.update()
@@ -190,9 +190,10 @@ class Tuner:
         """Each batch, with activations read one batch ahead in a thread."""
         generator = np.random.default_rng((self._context.seed, epoch))
         views = generator.integers(self._train.views.shape[0], size=len(self._data.train))
-        for number, (images, seen) in enumerate(zip(plan, self._train.batches(plan, views), strict=True)):
+        ahead = self._train.batches(plan, views)
+        for number, (images, activations) in enumerate(zip(plan, ahead, strict=True)):
             stream = (self._context.seed, DRAWS * (epoch * len(plan) + number))
-            yield ImageBatch(images, views[images], slice(None), seen, stream)
+            yield ImageBatch(images, views[images], slice(None), activations, stream)
 
     def _weights(self) -> Weights:
         return named_weights("encoder", self._model.encoder) | named_weights("decoder", self._model.decoder)

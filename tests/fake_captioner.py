@@ -22,7 +22,7 @@ from caption_core.search import SearchSettings
 MODEL_ID = "fake@000000000000"
 POISON = (255, 0, 255)  # a mean colour (magenta) that makes inference fail
 DEADLY = (0, 255, 255)  # a mean colour (cyan) that kills the process
-GREY = 127  # every value of the image that a captioner is tried with before any other; no delay is for it
+GREY = 127  # every value of the image that a captioner is tried with before any other; captioned without delay
 STALLING = (255, 255, 0)  # a mean colour (yellow) that takes for ever, if the captioner is told to stall
 
 

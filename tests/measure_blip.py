@@ -1,8 +1,8 @@
 """Measures BLIP's base captioner in PyTorch beside a bundle's: `python -m tests.measure_blip BUNDLE IMAGES`.
 
-BLIP (arXiv 2201.12086) has random weights here: its speed depends on its shape and on the words of a caption, `--words`
-for all. It is given pixels; the captioner of the bundle, on the other hand, reads and decodes its images. One thread
-each, greedy, in turns, in one process. Needs `pip install torch transformers`, which nothing else does.
+BLIP (arXiv 2201.12086) has random weights here: its speed depends on its shape, and on `--words`, which its captions
+have exactly and the bundle's at most. It is given pixels; the captioner of the bundle, on the other hand, reads and
+decodes its images. One thread each, greedy, in turns, in one process. It alone needs `pip install torch transformers`.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def _blip(precision: str, words: int) -> Callable[[], int]:
     torch.set_num_threads(1)
     torch.manual_seed(0)
     config = BlipConfig()
-    config.vision_config.image_size = _SIDE
+    config.vision_config.image_size, config.text_config.num_attention_heads = _SIDE, 12
     model = BlipForConditionalGeneration(config).eval().to(getattr(torch, precision))
     pixels = torch.rand(_FEW, 3, _SIDE, _SIDE).to(getattr(torch, precision))
 

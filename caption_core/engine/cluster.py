@@ -241,12 +241,10 @@ def _quoted_interpreter() -> dict[str, Any]:
 
 
 def prepare_local_environment(environment: MutableMapping[str, str]) -> None:
-    """Set what the processes of a local Ray inherit: where to import from, a token, and to report to nobody.
+    """Set what the processes of a local Ray inherit: where to import from, and a token of their own.
 
-    Without a token or a mode Ray would make one and leave it in the home folder; without being told not to it collects
-    how it is used, and sends that to its makers where its dashboard runs.
+    Without a token or a mode Ray would make one and leave it in the home folder.
     """
-    environment.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     paths = environment.get("PYTHONPATH", "").split(os.pathsep)
     if str(_PACKAGE.parent) not in paths:
         environment["PYTHONPATH"] = os.pathsep.join([str(_PACKAGE.parent), *filter(None, paths)])

@@ -203,12 +203,12 @@ class TrainingLoop:
         losses = []
         before = len(self._progress.history) * len(plan)  # updates, in all stages
         reported = time.monotonic()
-        for number, images in enumerate(self._batches(run, plan, pace)):
+        for number, batch in enumerate(self._batches(run, plan, pace)):
             rate = learning_rate(run.stage, self._progress.updates, total)
-            losses.append(run.trainer.update(run.objective.batch(images), rate))
+            losses.append(run.trainer.update(run.objective.batch(batch), rate))
             averages.update()
             self._progress.updates += 1
-            pace.count(len(images.images))
+            pace.count(len(batch.images))
             self._curves.write(before + number + 1, {"train/loss": losses[-1], "train/learning_rate": rate})
             if time.monotonic() - reported > _LOG_INTERVAL_S:
                 reported = time.monotonic()
@@ -235,9 +235,9 @@ class TrainingLoop:
         generator = np.random.default_rng((self._config.optimization.seed, self._progress.stage, self._progress.epoch))
         views = generator.integers(run.train.views.shape[0], size=len(self._data.train))
         share = slice(self._peers.rank, None, self._peers.size)
-        activations = run.train.batches([images[share] for images in plan], views, pace.waiting)
-        for images, seen in zip(plan, activations, strict=True):
-            yield ImageBatch(images, views[images], share, seen, self._random_stream())
+        ahead = run.train.batches([images[share] for images in plan], views, pace.waiting)
+        for images, activations in zip(plan, ahead, strict=True):
+            yield ImageBatch(images, views[images], share, activations, self._random_stream())
 
     def _log_line(self, run: _StageRun, pace: Pace, done: int, batches: int, figures: str) -> None:
         epochs_left = run.stage.epochs - self._progress.epoch

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from caption_core.errors import BundleError, UsageError
@@ -81,35 +84,35 @@ def _check_captioner(config: BenchmarkConfig, name: str) -> None:
 def _stages(
     config: BenchmarkConfig, images: RepeatedImages, point: Point, known: dict[Point, Mapping[str, float]]
 ) -> Mapping[str, float]:
-    """Stages and a loop alone, once a repeat for all sizes of the pool; and loops side by side, as many as actors."""
+    """Stages and a loop alone, once a repeat for all sizes of the pool; and loops at once, as many as actors."""
     alike = replace(point, actors=1)
     if alike not in known:
-        known[alike] = _measure_stages(config, images, point)
+        stages = measure_afresh("stages", **_request(config, images, point))
+        known[alike] = stages | {"loop": _loops(config, images, point, 1)}
     if point.actors == 1:
         return {**known[alike], "loop_at_once": known[alike]["loop"]}
-    if point.actors * config.cpus_per_actor > len(os.sched_getaffinity(0)):
-        return known[alike]  # the cluster is larger than this machine
-    with ThreadPoolExecutor(point.actors) as pool:
-        places = range(point.actors)
-        at_once = list(pool.map(lambda place: _measure_stages(config, images, point, place)["loop"], places))
-    return {**known[alike], "loop_at_once": point.actors / sum(1 / seconds for seconds in at_once)}
+    if config.decoders or point.actors * config.cpus_per_actor > len(os.sched_getaffinity(0)):
+        return known[alike]  # the actors have CPUs that loops on this machine haven't
+    return {**known[alike], "loop_at_once": _loops(config, images, point, point.actors)}
 
 
-def _measure_stages(
-    config: BenchmarkConfig, images: RepeatedImages, point: Point, place: int = 0
-) -> Mapping[str, float]:
-    bundle = config.variants[point.variant]
-    assert bundle is not None
-    times: Mapping[str, float] = measure_afresh(
-        "stages",
-        bundle,
-        threads=config.cpus_per_actor,
-        files=[Path(unquote(urlsplit(ref.uri).path)) for ref in images.refs],
-        place=place,
-        beam_width=point.beam_width,
-        batch=point.batch_size,
-        precision=point.precision or "float32",
-        fast_decode=config.limits.fast_decode,
-        images=min(config.num_images, max(2 * point.batch_size, _LOOP_IMAGES)),
-    )
-    return times
+def _loops(config: BenchmarkConfig, images: RepeatedImages, point: Point, together: int) -> float:
+    """Seconds an image of each of so many loops at once, by the sum of their rates."""
+    request = _request(config, images, point) | {"together": together}
+    with tempfile.TemporaryDirectory(prefix="capstan-start-") as start, ThreadPoolExecutor(together) as pool:
+        run = partial(measure_afresh, "loop", **request, start=start)
+        seconds: list[float] = list(pool.map(lambda slot: run(slot=slot), range(together)))
+    return together / sum(1 / one for one in seconds)
+
+
+def _request(config: BenchmarkConfig, images: RepeatedImages, point: Point) -> dict[str, Any]:
+    return {
+        "bundle": config.variants[point.variant],
+        "threads": config.cpus_per_actor,
+        "files": [Path(unquote(urlsplit(ref.uri).path)) for ref in images.refs],
+        "beam_width": point.beam_width,
+        "batch": point.batch_size,
+        "precision": point.precision or "float32",
+        "fast_decode": config.limits.fast_decode,
+        "images": min(config.num_images, max(2 * point.batch_size, _LOOP_IMAGES)),
+    }

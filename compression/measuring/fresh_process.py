@@ -19,7 +19,7 @@ _SAMPLES = _ROOT / "caption_core" / "assets" / "photographs"
 
 
 def measure_afresh(
-    task: str, bundle: Path, *, threads: int, files: Sequence[Path], place: int = 0, **request: Any
+    task: str, bundle: Path, *, threads: int, files: Sequence[Path], slot: int = 0, **request: Any
 ) -> Any:
     """Let a fresh process measure a captioner.
 
@@ -28,7 +28,7 @@ def measure_afresh(
         bundle: the captioner.
         threads: that its runtime may use; the process keeps to as many cores.
         files: images to caption; empty takes the sample photographs.
-        place: among processes that measure at the same time: each has cores of its own.
+        slot: among processes that measure at the same time, each on cores of its own, of which there must be enough.
         request: what else the task is told.
 
     Returns:
@@ -38,7 +38,7 @@ def measure_afresh(
         CapstanError: the captioner can't be measured; the message names it and the cause.
     """
     images = [str(file.resolve()) for file in files or sorted(_SAMPLES.glob("*.jpg"))]
-    asked = {"task": task, "bundle": str(bundle.resolve()), "threads": threads, "place": place}
+    asked = {"task": task, "bundle": str(bundle.resolve()), "threads": threads, "slot": slot}
     asked |= {"files": images, **request}
     with tempfile.TemporaryFile() as log:
         command = [sys.executable, "-m", _WORKER]

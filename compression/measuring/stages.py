@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from itertools import cycle, islice
 from pathlib import Path
 from typing import TypeVar
@@ -30,17 +31,37 @@ Result = TypeVar("Result")
 STAGES = ("read", "decode", "encode", "search", "write")
 
 
-def measure_stages(
-    captioner: Captioner,
-    files: Sequence[Path],
-    search: SearchSettings,
-    *,
-    images: int,
-    batch: int,
-    threads: int,
-    fast_decode: bool = False,
-) -> dict[str, float]:
-    """Time each stage by itself, and then the loop.
+@dataclass(frozen=True, slots=True)
+class Captioning:
+    """How images are captioned.
+
+    Attributes:
+        search: settings.
+        batch: images in one call of the captioner.
+        threads: that decode.
+        fast_decode: see `ImageLimits`.
+    """
+
+    search: SearchSettings
+    batch: int
+    threads: int
+    fast_decode: bool = False
+
+    @contextmanager
+    def decoder(self, size: tuple[int, int]) -> Iterator[Callable[[Sequence[bytes]], list[DecodedImage]]]:
+        """What decodes files to `size`, (height, width) in pixels, with so many threads."""
+        limits = ImageLimits(fast_decode=self.fast_decode)
+        with ThreadPoolExecutor(self.threads) as pool:
+
+            def decode(items: Sequence[bytes]) -> list[DecodedImage]:
+                run = map if self.threads == 1 else pool.map
+                return list(run(lambda one: decode_image(one, size, limits), items))
+
+            yield decode
+
+
+def measure_stages(captioner: Captioner, files: Sequence[Path], how: Captioning, *, images: int) -> dict[str, float]:
+    """Time each stage by itself.
 
     The files are read over and over, so they come from the system's cache. Hashing belongs to reading. A first batch
     of each is left out.
@@ -48,35 +69,48 @@ def measure_stages(
     Args:
         captioner: loaded with so many threads.
         files: images.
-        search: settings.
+        how: they are captioned.
         images: how many are timed.
-        batch: images in one call of the captioner.
-        threads: that decode.
-        fast_decode: see `ImageLimits`.
 
     Returns:
-        Seconds an image by stage, and of the loop as `loop`.
+        Seconds an image by stage.
     """
-    limits = ImageLimits(fast_decode=fast_decode)
-    chosen = list(islice(cycle(files), images))
+    chosen, batch, search = list(islice(cycle(files), images)), how.batch, how.search
     data, read_s = _timed(lambda: [_read(file) for file in chosen])
-    with ThreadPoolExecutor(threads) as pool:
-
-        def decode(items: Sequence[bytes]) -> list[DecodedImage]:
-            run = map if threads == 1 else pool.map
-            return list(run(lambda one: decode_image(one, captioner.image_size, limits), items))
-
+    with how.decoder(captioner.image_size) as decode:
         decode(data[:batch])
         decoded, decode_s = _timed(lambda: decode(data))
-        pixels = np.stack([image.pixels for image in decoded])
-        captioner.caption(pixels[:batch], search)
-        captioner.encode_s = captioner.search_s = 0.0
-        captions = [caption for group in _batches(pixels, batch) for caption in captioner.caption(group, search)]
-        seconds = {"read": read_s, "decode": decode_s, "encode": captioner.encode_s, "search": captioner.search_s}
-        _write(chosen[:batch], decoded[:batch], captions[:batch], captioner.model_id, search)
-        _, seconds["write"] = _timed(lambda: _write(chosen, decoded, captions, captioner.model_id, search))
-        _, seconds["loop"] = _timed(lambda: _loop(captioner, chosen, search, batch, decode))
+    pixels = np.stack([image.pixels for image in decoded])
+    captioner.caption(pixels[:batch], search)
+    captioner.encode_s = captioner.search_s = 0.0
+    captions = [caption for group in _batches(pixels, batch) for caption in captioner.caption(group, search)]
+    seconds = {"read": read_s, "decode": decode_s, "encode": captioner.encode_s, "search": captioner.search_s}
+    _write(chosen[:batch], decoded[:batch], captions[:batch], captioner.model_id, search)
+    _, seconds["write"] = _timed(lambda: _write(chosen, decoded, captions, captioner.model_id, search))
     return {name: value / images for name, value in seconds.items()}
+
+
+def measure_loop(
+    captioner: Captioner, files: Sequence[Path], how: Captioning, *, images: int, start: Callable[[], None]
+) -> float:
+    """Time a loop by hand over the same stages.
+
+    Args:
+        captioner: loaded with so many threads.
+        files: images.
+        how: they are captioned.
+        images: how many are timed; a first batch is left out.
+        start: called when all is ready.
+
+    Returns:
+        Seconds an image.
+    """
+    chosen = list(islice(cycle(files), images))
+    with how.decoder(captioner.image_size) as decode:
+        _loop(captioner, chosen[: how.batch], how.search, how.batch, decode)
+        start()
+        _, seconds = _timed(lambda: _loop(captioner, chosen, how.search, how.batch, decode))
+    return seconds / images
 
 
 def search_of(captioner: Captioner, beam_width: int | None) -> SearchSettings:

@@ -13,11 +13,13 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
+
+from compression.measuring.start_line import StartLine
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 
     from caption_core.captioner import Captioner
     from caption_core.search import SearchSettings
+    from compression.measuring.stages import Captioning
 
 Request = dict[str, Any]
 Reply = dict[str, Any]
@@ -36,9 +39,13 @@ def main() -> None:
     """Answer one request."""
     request = json.loads(sys.stdin.read())
     with _take_stdout() as replies:
-        first = request["place"] * request["threads"]
-        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[first : first + request["threads"]])
+        os.sched_setaffinity(0, cores_of(os.sched_getaffinity(0), request["slot"], request["threads"]))
         json.dump(_answer(request), replies)
+
+
+def cores_of(available: Iterable[int], slot: int, threads: int) -> list[int]:
+    """Cores of one of the processes that measure at the same time."""
+    return sorted(available)[slot * threads : (slot + 1) * threads]
 
 
 def _take_stdout() -> TextIO:
@@ -138,20 +145,36 @@ def _resident_bytes() -> int:
 
 
 def _measure_stages(request: Request) -> Reply:
-    """Time the stages of captioning and a loop over them."""
-    from caption_core.captioner import load_captioner
-    from compression.measuring.stages import measure_stages, search_of
+    """Time the stages of captioning."""
+    from compression.measuring.stages import measure_stages
 
-    captioner = load_captioner(Path(request["bundle"]), threads=request["threads"], precision=request["precision"])
-    files, search = [Path(file) for file in request["files"]], search_of(captioner, request["beam_width"])
-    wanted = {name: request[name] for name in ("images", "batch", "threads", "fast_decode")}
-    return measure_stages(captioner, files, search, **wanted)
+    return measure_stages(*_captioning(request), images=request["images"])
+
+
+def _measure_loop(request: Request) -> float:
+    """Time a loop over the stages, which begins when those of other processes do."""
+    from compression.measuring.stages import measure_loop
+
+    line = StartLine(Path(request["start"]), request["slot"], request["together"])
+    return measure_loop(*_captioning(request), images=request["images"], start=line.wait)
+
+
+def _captioning(request: Request) -> tuple[Captioner, list[Path], Captioning]:
+    from caption_core.captioner import load_captioner
+    from compression.measuring.stages import Captioning, search_of
+
+    threads = request["threads"]
+    captioner = load_captioner(Path(request["bundle"]), threads=threads, precision=request["precision"])
+    search = search_of(captioner, request["beam_width"])
+    how = Captioning(search, request["batch"], threads, request["fast_decode"])
+    return captioner, [Path(file) for file in request["files"]], how
 
 
 _TASKS: dict[str, Callable[[Request], Any]] = {
     "speed": _measure_speed,
     "loading": _measure_loading,
     "stages": _measure_stages,
+    "loop": _measure_loop,
 }
 
 if __name__ == "__main__":

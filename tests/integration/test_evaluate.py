@@ -22,6 +22,7 @@ from caption_core.metrics.evaluation import EvaluateConfig, run_evaluate
 from caption_core.metrics.scores import MetricError, corpus_scores
 from jobs.command_line import run_command
 from jobs.train_compress import main
+from tests.integration.ray_head import clean_environment
 from tests.metrics.corpus_builders import random_corpus, write_run, write_tokens
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -38,7 +39,8 @@ def corpus(tmp_path: Path) -> list[str]:
 
 def evaluate(*options: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, str(ROOT / "jobs" / "train_compress.py"), "evaluate", *options]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=250)
+    environment = clean_environment()
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=250)
 
 
 def error_line(done: subprocess.CompletedProcess[str], code: int) -> str:

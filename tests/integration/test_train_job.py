@@ -17,7 +17,7 @@ from caption_core.captioner import load_captioner
 from jobs.command_line import run_command
 from jobs.train_compress import main
 from tests.bundle_builders import SyntheticSet, paint, write_encoder_weights
-from tests.integration.ray_head import processes_of
+from tests.integration.ray_head import clean_environment, processes_of
 
 ROOT = Path(__file__).resolve().parents[2]
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
@@ -72,8 +72,13 @@ def training_worker_of(driver: subprocess.Popen[bytes]) -> int:
     return worker
 
 
+def start(words: list[str]) -> subprocess.Popen[bytes]:
+    quiet = subprocess.DEVNULL
+    return subprocess.Popen(words, env=clean_environment(), stdout=quiet, stderr=quiet, start_new_session=True)
+
+
 def finish(words: list[str]) -> str:
-    done = subprocess.run(words, capture_output=True, text=True, timeout=300, check=False)
+    done = subprocess.run(words, env=clean_environment(), capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     return done.stdout
 
@@ -82,21 +87,31 @@ RUN = ("--epochs", "6", "--dropout", "0", "0", "0", "--cpus-per-worker", "1")
 
 
 @pytest.fixture(scope="module")
-def resumed(synthetic_set: SyntheticSet, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run on one worker that was killed after its first epoch, and finished by the same command."""
+def killed_and_resumed(
+    synthetic_set: SyntheticSet, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, dict[str, float]]:
+    """A run on one worker that was killed, and finished by the same command; and its first epoch as it was then."""
     output = tmp_path_factory.mktemp("resumed") / "run"
     words = command(synthetic_set, output, *RUN, "--workers", "1")
-    driver = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+    driver = start(words)
     wait_for_epoch(1, output, driver)
     os.killpg(driver.pid, signal.SIGKILL)
     driver.wait()
     assert not (output / "bundle").exists()
+    first = history(output)[0]
     finish(words)
-    return output
+    return output, first
 
 
-def test_a_killed_run_goes_on(resumed: Path) -> None:
+@pytest.fixture(scope="module")
+def resumed(killed_and_resumed: tuple[Path, dict[str, float]]) -> Path:
+    return killed_and_resumed[0]
+
+
+def test_a_killed_run_goes_on(killed_and_resumed: tuple[Path, dict[str, float]]) -> None:
+    resumed, first = killed_and_resumed
     assert [entry["epoch"] for entry in history(resumed)] == list(range(1, 7))
+    assert history(resumed)[0] == first, "with its times, so that it was not trained again"
     assert open_bundle(resumed / "bundle").manifest.name == "tiny"
 
 
@@ -123,7 +138,7 @@ def test_a_finished_run_takes_no_other_settings(
 def test_another_worker_goes_on_for_a_killed_one(synthetic_set: SyntheticSet, tmp_path: Path) -> None:
     output = tmp_path / "run"
     words = command(synthetic_set, output, "--epochs", "10", "--workers", "1")
-    driver = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+    driver = start(words)
     wait_for_epoch(1, output, driver)
     os.kill(training_worker_of(driver), signal.SIGKILL)
     assert driver.wait(300) == 0

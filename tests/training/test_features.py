@@ -1,10 +1,13 @@
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Event
 
 import numpy as np
 import pytest
 import tf_keras
+from numpy.typing import NDArray
 from PIL import Image
 
 from caption_core.training.dataset import CaptionedImages
@@ -70,3 +73,21 @@ def test_what_fails_in_reading_ahead_is_raised_at_its_turn() -> None:
     assert next(batches).shape == (1, 3)
     with pytest.raises(IndexError):
         next(batches)
+
+
+def test_a_batch_is_read_while_the_one_before_is_at_work() -> None:
+    class Views:
+        def __init__(self) -> None:
+            self.second = Event()
+
+        def __getitem__(self, key: tuple[NDArray[np.int64], NDArray[np.int64]]) -> NDArray[np.float16]:
+            if key[1][0] == 1:
+                self.second.set()
+            return np.zeros((1, 2), np.float16)
+
+    views, before = Views(), threading.active_count()
+    batches = FeatureCache(views).batches([np.array([0]), np.array([1])], np.zeros(2, np.int64))  # type: ignore[arg-type]
+    next(batches)
+    assert views.second.wait(10)
+    batches.close()  # type: ignore[attr-defined]
+    assert threading.active_count() == before

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
@@ -12,8 +15,10 @@ from caption_core.engine.captioner_spec import DEFAULT_BUNDLE
 from caption_core.engine.cluster import ClusterConfig
 from caption_core.errors import UsageError
 from caption_core.images import ImageLimits
+from compression.benchmark import run
 from compression.benchmark.config import BenchmarkConfig
 from compression.benchmark.jobs import JobTime, Point, points_of
+from compression.benchmark.repeated_images import RepeatedImages
 from compression.benchmark.report import rows_of
 from compression.benchmark.run import Measured, run_benchmark
 
@@ -124,3 +129,38 @@ def test_a_bundle_that_is_none_is_refused_before_anything_runs(tmp_path: Path) -
     with pytest.raises(UsageError, match=r"other: .*manifest"):
         run_benchmark(config)
     assert not config.output.exists()
+
+
+def config_of(tmp_path: Path, **changes: Any) -> BenchmarkConfig:
+    return BenchmarkConfig({"bundled": DEFAULT_BUNDLE}, SAMPLES, tmp_path, num_images=64, **changes)
+
+
+def test_loops_run_at_once_where_this_machine_has_the_cores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, int]] = []
+
+    def measure(task: str, *, slot: int = 0, **_: Any) -> Any:
+        asked.append((task, slot))
+        return {"read": 1.0} if task == "stages" else (0.5, 1.0)[slot]
+
+    monkeypatch.setattr(run, "measure_afresh", measure)
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {4, 5})
+    images = RepeatedImages.of(SAMPLES, 64, in_memory=False)
+    known: dict[Point, Mapping[str, float]] = {}
+    found = [run._stages(config_of(tmp_path), images, Point("bundled", n, 8, 1), known) for n in (1, 2, 3)]
+    assert found[0] == {"read": 1.0, "loop": 0.5, "loop_at_once": 0.5}
+    assert found[1] == {"read": 1.0, "loop": 0.5, "loop_at_once": pytest.approx(2 / 3)}
+    assert found[2] == {"read": 1.0, "loop": 0.5}, "three actors have CPUs that this machine has not"
+    assert sorted(asked) == [("loop", 0), ("loop", 0), ("loop", 1), ("stages", 0)]
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="this machine has one core")
+def test_real_loops_at_once(tmp_path: Path) -> None:
+    images = RepeatedImages.of(SAMPLES, 64, in_memory=False)
+    assert 0 < run._loops(config_of(tmp_path), images, Point("bundled", 2, 8, 1), 2) < 1
+
+
+def test_a_pool_that_no_loops_were_beside_is_compared_with_one_alone() -> None:
+    times = dict.fromkeys(("read", "decode", "encode", "search", "write"), 0.001) | {"loop": 0.004}
+    (row,) = rows_of([Measured(Point("a", 64, 32, None), [JobTime(8000.0, 8000.0, 5.0, 10**8)], [times])])
+    assert row["job_share_of_loops"] == pytest.approx(0.5)
+    assert row["loops_at_once_images_per_s"] is row["job_share_of_loops_at_once"] is None

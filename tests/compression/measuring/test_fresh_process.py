@@ -10,6 +10,7 @@ import pytest
 from caption_core.errors import CapstanError
 from compression.measuring import fresh_process
 from compression.measuring.fresh_process import measure_afresh
+from compression.measuring.worker import cores_of
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -63,3 +64,10 @@ def test_the_worker_loads_no_library_before_it_keeps_to_its_cores() -> None:
     script = "import sys, compression.measuring.worker; print('numpy' in sys.modules, 'tensorflow' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["False", "False"]
+
+
+@pytest.mark.parametrize(
+    ("slot", "threads", "cores"), [(0, 1, [2]), (1, 1, [3]), (0, 2, [2, 3]), (1, 2, [5, 7]), (0, 9, [2, 3, 5, 7])]
+)
+def test_each_slot_has_cores_of_its_own(slot: int, threads: int, cores: list[int]) -> None:
+    assert cores_of({7, 5, 3, 2}, slot, threads) == cores
