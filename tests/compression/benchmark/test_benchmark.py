@@ -131,8 +131,8 @@ def test_a_bundle_that_is_none_is_refused_before_anything_runs(tmp_path: Path) -
     assert not config.output.exists()
 
 
-def config_of(tmp_path: Path, **changes: Any) -> BenchmarkConfig:
-    return BenchmarkConfig({"bundled": DEFAULT_BUNDLE}, SAMPLES, tmp_path, num_images=64, **changes)
+def config_of(tmp_path: Path) -> BenchmarkConfig:
+    return BenchmarkConfig({"bundled": DEFAULT_BUNDLE}, SAMPLES, tmp_path, num_images=64, shard_size=16)
 
 
 def test_loops_run_at_once_where_this_machine_has_the_cores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
