@@ -19,7 +19,7 @@ from ray.util.annotations import RayDeprecationWarning
 
 from caption_core.captioner import Captioner
 from caption_core.engine.console import quiet_ray_data
-from caption_core.engine.image_loader import MAX_GIVEN_UP, ImageLoader, LoadedImage, not_tried
+from caption_core.engine.image_loader import MAX_GIVEN_UP, ImageLoader, LoadedImage, LoadRequest, not_tried
 from caption_core.engine.work import CaptioningWork
 from caption_core.errors import ImageError
 from caption_core.records import ErrorKind, ImageRef
@@ -36,6 +36,11 @@ _BEAT_S = 1.0
 # Beyond what one image may take to be read and decoded, before tasks of which nothing is heard are given up.
 _PATIENCE_S = 60.0
 _WORN_OUT_EXIT_CODE = 75  # EX_TEMPFAIL
+
+_LOGGER = logging.getLogger(__name__)
+
+_LOADERS: dict[tuple[str, str], ImageLoader] = {}
+"""Of this process, at most one, by the run's output and settings."""
 
 _Arrived = Queue[list[LoadedImage] | None]
 """Images of a task each; None after the last."""
@@ -73,25 +78,11 @@ class DecodePool:
         """See `ImageLoader`."""
         return self._own.held_back()
 
-    def load(
-        self,
-        refs: Sequence[ImageRef],
-        positions: Sequence[int],
-        ahead: int,
-        together: int = 1,
-        note: Callable[[int | None], None] | None = None,
-    ) -> Iterator[LoadedImage]:
-        """Load images, in order but for those that tasks failed to give back.
-
-        Args:
-            refs: of a shard.
-            positions: which of them.
-            ahead: see `ImageLoader`; of those that the actor loads itself.
-            together: likewise.
-            note: called with each position before its image is touched; with it the actor loads all itself.
-        """
-        missing, num_given_up = dict.fromkeys(positions), 0
-        with closing(self._from_tasks(refs, positions if note is None else ())) as images:
+    def load(self, wanted: LoadRequest) -> Iterator[LoadedImage]:
+        """Load images, in order but for those that tasks failed to give back; all by itself where each is noted."""
+        by_tasks = wanted.positions if wanted.note is None else ()
+        missing, num_given_up = dict.fromkeys(wanted.positions), 0
+        with closing(self._from_tasks(wanted.refs, by_tasks)) as images:
             for image in images:
                 del missing[image.position]
                 num_given_up += isinstance(image.result, ImageError) and image.result.kind is ErrorKind.TIMED_OUT
@@ -99,7 +90,7 @@ class DecodePool:
                 if num_given_up >= MAX_GIVEN_UP:
                     yield from (not_tried(position, self._work.image_timeout_s) for position in missing)
                     return
-        yield from self._own.load(refs, list(missing), ahead, together, note)
+        yield from self._own.load(replace(wanted, positions=list(missing)))
 
     def _from_tasks(self, refs: Sequence[ImageRef], positions: Sequence[int]) -> Generator[LoadedImage, None, None]:
         if not positions:
@@ -169,7 +160,7 @@ class _DecodeImages:
 
     def __call__(self, row: Mapping[str, Any]) -> dict[str, Any]:
         positions, refs = zip(*pickle.loads(row["images"]), strict=True)
-        images = self._loader().load(refs, range(len(refs)), ahead=len(refs), together=len(refs))
+        images = self._loader().load(LoadRequest(refs, range(len(refs)), ahead=len(refs), together=len(refs)))
         loaded = [replace(image, position=positions[image.position]) for image in images]
         return {"images": pickle.dumps(loaded, protocol=pickle.HIGHEST_PROTOCOL)}
 
@@ -183,11 +174,6 @@ class _DecodeImages:
             _LOADERS.clear()
             loader = _LOADERS[key] = ImageLoader(self.work, self.image_size)
         return loader
-
-
-_LOGGER = logging.getLogger(__name__)
-
-_LOADERS: dict[tuple[str, str], ImageLoader] = {}
 
 
 def _no_captioner(threads: int) -> Captioner:

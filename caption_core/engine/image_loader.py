@@ -63,6 +63,25 @@ class _ReadImage:
         return len(self.image.data) if isinstance(self.image.data, bytes) else 0
 
 
+@dataclass(frozen=True, slots=True)
+class LoadRequest:
+    """Images of a shard that are to be loaded.
+
+    Attributes:
+        refs: of the shard.
+        positions: which of them.
+        ahead: images held or in the making beyond the one handed out.
+        together: images that are waited for at once.
+        note: called with each position before its image is touched, and with None when all are done with.
+    """
+
+    refs: Sequence[ImageRef]
+    positions: Sequence[int]
+    ahead: int
+    together: int = 1
+    note: Callable[[int | None], None] | None = None
+
+
 class ImageLoader:
     """Loads shard after shard.
 
@@ -94,35 +113,20 @@ class ImageLoader:
         """Within it no image begins to be decoded: the captioner has the CPUs."""
         return self._ahead.held_back()
 
-    def load(
-        self,
-        refs: Sequence[ImageRef],
-        positions: Sequence[int],
-        ahead: int,
-        together: int = 1,
-        note: Callable[[int | None], None] | None = None,
-    ) -> Iterator[LoadedImage]:
-        """Load images, in order.
-
-        Args:
-            refs: of a shard.
-            positions: which of them.
-            ahead: images held or in the making beyond the one handed out.
-            together: images that are waited for at once.
-            note: called with each position before its image is touched, and with None when all are done with.
-        """
-        self._todo, self._num_given_up = [(position, refs[position]) for position in positions], 0
+    def load(self, wanted: LoadRequest) -> Iterator[LoadedImage]:
+        """Load images, in order."""
+        self._todo, self._num_given_up = [(position, wanted.refs[position]) for position in wanted.positions], 0
         # These alone: a reader keeps what is announced until it is read.
         self._reader.begin([ref for _, ref in self._todo], beat=self._beat)
         handed_out = 0
-        with closing(self._ahead.map(_noted(self._todo, note), ahead, together)) as images:
+        with closing(self._ahead.map(_noted(self._todo, wanted.note), wanted.ahead, wanted.together)) as images:
             for image in images:
                 handed_out += 1
                 yield image
                 if self._num_given_up >= MAX_GIVEN_UP:
                     break
         timeout_s = self._work.image_timeout_s
-        yield from (not_tried(position, timeout_s) for position in positions[handed_out:])
+        yield from (not_tried(position, timeout_s) for position in wanted.positions[handed_out:])
 
     def _read(self, item: tuple[int, ImageRef]) -> _ReadImage:
         position, ref = item

@@ -77,7 +77,6 @@ class ActorClaim:
             raise UsageError(f"CPUs per actor must lie between 1 and 1,024, not {self.cpus}")
         if not (0 <= self.gpus <= 1 or (self.gpus <= 64 and self.gpus == int(self.gpus))):
             raise UsageError(f"GPUs per actor must be a share of one, or a whole number up to 64, not {self.gpus:g}")
-
         if not 0 <= self.decoders <= 1024:
             raise UsageError(f"decoders per actor must lie between 0 and 1,024, not {self.decoders}")
 

@@ -30,7 +30,7 @@ from caption_core.archive.parts import PartFooter, part_name, read_footer, read_
 from caption_core.archive.plan_files import PlanReader
 from caption_core.archive.run_record import check_shared, state_folder
 from caption_core.captioner import Captioner
-from caption_core.engine.image_loader import ImageLoader, LoadedImage
+from caption_core.engine.image_loader import ImageLoader, LoadedImage, LoadRequest
 from caption_core.engine.work import CaptioningWork, ShardSummary, StageSeconds
 from caption_core.errors import CapstanError, ImageError
 from caption_core.images import DecodedImage, describe
@@ -158,7 +158,7 @@ class ShardCaptioner:
         copies = _Copies(self._work.dedup)
         batch: list[LoadedImage] = []
         note = log.suspect if attempt.is_careful else None
-        for image in self._loader.load(refs, todo, ahead, batch_size, note):
+        for image in self._loader.load(LoadRequest(refs, todo, ahead, batch_size, note)):
             self._beat()
             shard.add(image)
             if isinstance(image.result, ImageError):

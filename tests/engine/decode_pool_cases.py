@@ -24,7 +24,7 @@ from caption_core.archive.storage import Storage
 from caption_core.engine import decode_pool
 from caption_core.engine.cluster import ClusterConfig, connected
 from caption_core.engine.decode_pool import DecodePool
-from caption_core.engine.image_loader import MAX_GIVEN_UP, ImageLoader, LoadedImage
+from caption_core.engine.image_loader import MAX_GIVEN_UP, ImageLoader, LoadedImage, LoadRequest
 from caption_core.engine.work import CaptioningWork
 from caption_core.errors import ImageError
 from caption_core.images import DecodedImage, ImageLimits
@@ -105,7 +105,8 @@ def loaded(
 ) -> tuple[list[LoadedImage], list[LoadedImage]]:
     """What the pool gives, and the actor's own loader."""
     own = ImageLoader(work, SIZE)
-    return list(DecodePool(work, SIZE, own, no_beat).load(refs, positions, 8, 4)), list(own.load(refs, positions, 8, 4))
+    wanted = LoadRequest(refs, positions, 8, 4)
+    return list(DecodePool(work, SIZE, own, no_beat).load(wanted)), list(own.load(wanted))
 
 
 def assert_equal(some: Sequence[LoadedImage], others: Sequence[LoadedImage]) -> None:
@@ -151,7 +152,7 @@ def test_the_actor_reads_nothing_itself_and_beats_meanwhile(tmp_path: Path) -> N
     work = strange_work(tmp_path)
     refs, beats = refs_of(tmp_path / "in"), list[float]()
     pool = DecodePool(work, SIZE, ImageLoader(work, SIZE), lambda: beats.append(time.monotonic()))
-    assert [image.position for image in pool.load(refs, range(80), 8, 4)] == list(range(80))
+    assert [image.position for image in pool.load(LoadRequest(refs, range(80), 8, 4))] == list(range(80))
     assert not (tmp_path / "notes" / str(os.getpid())).exists()
     assert beats
 
@@ -160,7 +161,7 @@ def test_images_that_hang_are_given_up_and_so_at_last_is_their_shard(tmp_path: P
     names = list(write_images(tmp_path / "in", 40))
     work = replace(strange_work(tmp_path, hanging=frozenset(names[:20])), image_timeout_s=0.2)
     pool = DecodePool(work, SIZE, ImageLoader(work, SIZE), no_beat)
-    images = list(pool.load(refs_of(tmp_path / "in"), range(40), 8, 4))
+    images = list(pool.load(LoadRequest(refs_of(tmp_path / "in"), range(40), 8, 4)))
     assert sorted(image.position for image in images) == list(range(40))
     given_up = [image.result for image in images if isinstance(image.result, ImageError)]
     assert {error.kind for error in given_up} == {ErrorKind.TIMED_OUT}
@@ -181,7 +182,7 @@ def test_without_a_free_cpu_the_actor_goes_on_alone(tmp_path: Path, monkeypatch:
     assert ray.get(taker.ready.remote())
     try:
         pool = DecodePool(work, SIZE, ImageLoader(work, SIZE), no_beat)
-        images = list(pool.load(refs_of(tmp_path / "in"), range(40), 8, 4))
+        images = list(pool.load(LoadRequest(refs_of(tmp_path / "in"), range(40), 8, 4)))
     finally:
         ray.kill(taker)
     assert [image.position for image in images] == list(range(40))
@@ -193,5 +194,5 @@ def test_a_caller_that_notes_each_image_loads_them_itself(tmp_path: Path) -> Non
     work = strange_work(tmp_path, deadly=frozenset(names))
     refs, noted = refs_of(tmp_path / "in"), list[int | None]()
     pool = DecodePool(work, SIZE, ImageLoader(work, SIZE), no_beat)
-    assert len(list(pool.load(refs, range(6), 0, 1, noted.append))) == 6
+    assert len(list(pool.load(LoadRequest(refs, range(6), 0, 1, noted.append)))) == 6
     assert noted == [*range(6), None]
