@@ -17,8 +17,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 # Ray reads its token once a process: all clusters that tests start in this one must agree on it.
 os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
 
-# Threads that Ray Data leaves behind may ask something of a Ray that has ended. By default Ray then ends
-# their process, which is this one, after 60 seconds and without a word.
+# Where something in this process still asks a Ray that has ended, Ray ends the process after 60 seconds by default, and
+# pytest keeps its last words to itself.
 os.environ.setdefault("RAY_gcs_rpc_server_reconnect_timeout_s", "3600")
 
 from tests.bundle_builders import SyntheticSet, train_tiny, write_synthetic_set

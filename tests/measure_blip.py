@@ -8,12 +8,12 @@ decodes its images. One thread each, greedy, in turns, in one process. It alone 
 from __future__ import annotations
 
 import os
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import click
 import numpy as np
+
+from tests.captioning_rates import Way, photographs, print_rates
 
 _FEW = 8  # images of a call of the slow one
 _SIDE = 384  # of its images, in pixels
@@ -29,21 +29,16 @@ def main(bundle: Path, images: Path, words: int, repeats: int) -> None:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     ways = {"the bundle": _bundle(bundle, images, words)}
     ways |= {f"BLIP, {precision}": _blip(precision, words) for precision in ("float32", "bfloat16")}
-    rounds = [{name: _rate(way) for name, way in ways.items()} for _ in range(repeats + 1)]
-    for name in ways:
-        # The first round warms up.
-        click.echo(f"{name:<16} {np.median([rates[name] for rates in rounds[1:]]):8.2f} images/s")
+    print_rates(ways, repeats)
 
 
-def _bundle(bundle: Path, images: Path, words: int) -> Callable[[], int]:
+def _bundle(bundle: Path, images: Path, words: int) -> Way:
     from caption_core.captioner import load_captioner
     from caption_core.images import ImageLimits, decode_image
     from caption_core.search import SearchSettings
 
     captioner = load_captioner(bundle)
-    files = sorted(images.glob("*.jpg"))[:32]
-    if not files:
-        raise click.UsageError(f"{images}: no .jpg files here")
+    files = photographs(images)
     search = SearchSettings(beam_width=1, max_tokens=words)
 
     def caption() -> int:
@@ -53,7 +48,7 @@ def _bundle(bundle: Path, images: Path, words: int) -> Callable[[], int]:
     return caption
 
 
-def _blip(precision: str, words: int) -> Callable[[], int]:
+def _blip(precision: str, words: int) -> Way:
     try:
         import torch
         from transformers import BlipConfig, BlipForConditionalGeneration
@@ -72,11 +67,6 @@ def _blip(precision: str, words: int) -> Callable[[], int]:
         return len(said)
 
     return caption
-
-
-def _rate(way: Callable[[], int]) -> float:
-    begun_s = time.perf_counter()
-    return way() / (time.perf_counter() - begun_s)
 
 
 if __name__ == "__main__":

@@ -8,13 +8,14 @@ image a call and 32 a call, in the same process. A bundle with random weights sp
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import click
 import numpy as np
 from numpy.typing import NDArray
+
+from tests.captioning_rates import Way, photographs, print_rates
 
 _LENGTH = 20
 _FEW = 8  # images of the slow ways
@@ -41,22 +42,17 @@ def main(bundle: Path, images: Path, words: int, repeats: int) -> None:
     from caption_core.search import SearchSettings
 
     captioner = load_captioner(bundle)  # first, for it says how many threads TensorFlow has
-    files = sorted(images.glob("*.jpg"))[:32]
-    if not files:
-        raise click.UsageError(f"{images}: no .jpg files here")
+    files = photographs(images)
     pixels = np.stack([decode_image(file.read_bytes(), captioner.image_size, ImageLimits()).pixels for file in files])
     search = SearchSettings(beam_width=1, max_tokens=words)
     caption_one = _word_by_word(load_model(open_bundle(bundle)), words)
     few = pixels[:_FEW]
-    ways: dict[str, tuple[int, Callable[[], object]]] = {
-        "word by word": (len(few), lambda: [caption_one(image[None]) for image in few]),
-        "one image a call": (len(few), lambda: [captioner.caption(image[None], search) for image in few]),
-        f"{len(pixels)} images a call": (len(pixels), lambda: captioner.caption(pixels, search)),
+    ways: dict[str, Way] = {
+        "word by word": lambda: len([caption_one(image[None]) for image in few]),
+        "one image a call": lambda: len([captioner.caption(image[None], search) for image in few]),
+        f"{len(pixels)} images a call": lambda: len(captioner.caption(pixels, search)),
     }
-    rounds = [{name: _rate(way, num_images) for name, (num_images, way) in ways.items()} for _ in range(repeats + 1)]
-    for name in ways:
-        # The first round compiles.
-        click.echo(f"{name:<18} {np.median([rates[name] for rates in rounds[1:]]):8.2f} images/s")
+    print_rates(ways, repeats)
 
 
 def _word_by_word(model: object, words: int) -> Callable[[NDArray[np.uint8]], list[int]]:
@@ -82,12 +78,6 @@ def _word_by_word(model: object, words: int) -> Callable[[NDArray[np.uint8]], li
         return [int(token) for token in said[0, 1 : words + 1]]
 
     return caption
-
-
-def _rate(way: Callable[[], object], num_images: int) -> float:
-    begun_s = time.perf_counter()
-    way()
-    return num_images / (time.perf_counter() - begun_s)
 
 
 if __name__ == "__main__":

@@ -29,6 +29,7 @@ class StartLine:
 
         Raises:
             TimeoutError: some never came.
+            FileNotFoundError: the folder is gone, since one of them failed.
         """
         (self.folder / str(self.slot)).touch()
         end_s = time.monotonic() + patience_s

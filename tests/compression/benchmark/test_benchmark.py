@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import pytest
 
 from caption_core.engine.captioner_spec import DEFAULT_BUNDLE
 from caption_core.engine.cluster import ClusterConfig
-from caption_core.errors import UsageError
+from caption_core.errors import CapstanError, UsageError
 from caption_core.images import ImageLimits
 from compression.benchmark import run
 from compression.benchmark.config import BenchmarkConfig
@@ -21,6 +22,7 @@ from compression.benchmark.jobs import JobTime, Point, points_of
 from compression.benchmark.repeated_images import RepeatedImages
 from compression.benchmark.report import rows_of
 from compression.benchmark.run import Measured, run_benchmark
+from compression.measuring.start_line import StartLine
 
 SAMPLES = DEFAULT_BUNDLE.parent / "photographs"
 
@@ -164,3 +166,18 @@ def test_a_pool_that_no_loops_were_beside_is_compared_with_one_alone() -> None:
     (row,) = rows_of([Measured(Point("a", 64, 32, None), [JobTime(8000.0, 8000.0, 5.0, 10**8)], [times])])
     assert row["job_share_of_loops"] == pytest.approx(0.5)
     assert row["loops_at_once_images_per_s"] is row["job_share_of_loops_at_once"] is None
+
+
+def test_a_loop_that_fails_ends_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def measure(_: str, *, slot: int, start: str, **__: Any) -> float:
+        if slot == 1:
+            raise CapstanError("out of memory")
+        StartLine(Path(start), slot, 2).wait()
+        return 1.0
+
+    monkeypatch.setattr(run, "measure_afresh", measure)
+    images = RepeatedImages.of(SAMPLES, 64, in_memory=False)
+    begun_s = time.monotonic()
+    with pytest.raises(CapstanError, match="out of memory"):
+        run._loops(config_of(tmp_path), images, Point("bundled", 2, 8, 1), 2)
+    assert time.monotonic() - begun_s < 60, "where the start line's own patience is ten minutes"
