@@ -106,11 +106,13 @@ class Decoder(tf_keras.Model):
         captions, length = tf.shape(tokens)[1], tf.shape(tokens)[2]
         embedded = tf.gather(self.embedding, tokens)
         embedded = dropout(embedded, self.config.embedding_dropout, dropout_seed, _EMBEDDING_PLACE)
-        words = tf.transpose(self.read_words(embedded), (2, 0, 1, 3))  # [T, B, K, size]
+        # Arrays of tensors: the gradient of a slice would be as large as all that it was cut from.
+        words = self.read_words(embedded)
+        steps = tf.TensorArray(words.dtype, size=length).unstack(tf.transpose(words, (2, 0, 1, 3)))  # each [B, K, size]
         outputs = tf.TensorArray(words.dtype, size=length)
 
         def body(t: tf.Tensor, state: State, outputs: tf.TensorArray) -> tuple[tf.Tensor, State, tf.TensorArray]:
-            hidden, state = self.advance(words[t], state, memory)
+            hidden, state = self.advance(steps.read(t), state, memory)
             return t + 1, state, outputs.write(t, hidden)
 
         loop = (0, _repeat(state, captions), outputs)
