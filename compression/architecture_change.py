@@ -11,7 +11,8 @@ from caption_core.models.architectures import EncoderConfig, check_encoder
 from caption_core.models.decoder_configs import DecoderConfig
 from caption_core.models.decoder_registry import check_features, decoder_config
 from caption_core.vocabulary import SPECIAL_TOKENS
-from compression.settings import Architecture, CutVocabulary, FactorizeEmbedding, Step, TieEmbedding
+from compression.settings.architecture import Architecture, CutVocabulary, FactorizeEmbedding, TieEmbedding
+from compression.settings.step import Step
 
 _DECIDED_ELSEWHERE = ("vocabulary_size", "feature_channels")
 

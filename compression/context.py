@@ -15,7 +15,8 @@ from caption_core.models.captioning import CaptioningModel
 from caption_core.models.weights import WEIGHTS, Weights, bundle_weights, named_weights, weights_bytes
 from caption_core.training.config import DataConfig
 from compression.files import write_json
-from compression.settings import PARTS, Step
+from compression.settings.fields import PARTS
+from compression.settings.step import Step
 from compression.variants import RECORD
 
 

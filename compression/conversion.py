@@ -18,7 +18,7 @@ from tensorflow.lite.python.convert import mlir_quantize
 
 from caption_core.errors import UsageError
 from compression.kept_float import NOTHING_KEPT, KeptFloat
-from compression.settings import CALIBRATED, Format
+from compression.settings.quantization import CALIBRATED, Format
 from compression.shared_buffers import share_equal_buffers
 
 Graph: TypeAlias = tf.types.experimental.ConcreteFunction

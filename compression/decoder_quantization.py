@@ -25,7 +25,7 @@ from compression.fixed_clusters import FixedClusters
 from compression.places import places_of
 from compression.products import channel_axes, is_rounded_dynamically, product_inputs
 from compression.rounding import rounded_channels, rounded_rows
-from compression.settings import QuantizationAware
+from compression.settings.quantization import QuantizationAware
 
 
 class RoundedDecoder(Constraint):

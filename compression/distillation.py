@@ -19,7 +19,7 @@ from caption_core.training.data import TrainingData
 from caption_core.training.objectives import ImageBatch, References
 from caption_core.training.optimization import Loss
 from caption_core.training.selection import DevSet
-from compression.settings import Training
+from compression.settings.training import Training
 from compression.teacher import Teacher
 
 

@@ -17,7 +17,7 @@ from caption_core.models.decoder import Decoder
 from compression.calibration import step_samples
 from compression.conversion import Conversion, Graph, convert
 from compression.kept_float import NOTHING_KEPT, KeptFloat
-from compression.settings import CALIBRATED, Format
+from compression.settings.quantization import CALIBRATED, Format
 from compression.static_shapes import static_products
 
 _IN_FLOAT: frozenset[Format] = frozenset({"float32", "float16"})

@@ -30,7 +30,8 @@ from compression.context import StepContext
 from compression.distillation import DistilledCaptions, taught
 from compression.feature_matching import FeatureMatching
 from compression.places import Place, places_of, replaced
-from compression.settings import PARTS, PIXELS, Training
+from compression.settings.fields import PARTS, PIXELS
+from compression.settings.training import Training
 from compression.teacher import Teacher
 
 _CLIP_NORM = 5.0

@@ -10,7 +10,9 @@ from caption_core.errors import UsageError
 from caption_core.models.architectures import check_block
 from compression.architecture_change import design_after, design_of
 from compression.order import StepError
-from compression.settings import PIXELS, QuantizationAware, Quantize, Step
+from compression.settings.fields import PIXELS
+from compression.settings.quantization import QuantizationAware, Quantize
+from compression.settings.step import Step
 
 
 def check_fit(steps: Sequence[Step], manifest: Manifest, *, has_images: bool, has_captions: bool) -> None:

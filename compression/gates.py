@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from compression.constraint import Constraint
 from compression.masks import Masks, apply_masks, global_masks
 from compression.places import Place
-from compression.settings import Supermask
+from compression.settings.pruning import Supermask
 
 TOLERANCE = 0.01
 """How far the rounded gates' sparsity may lie from the target in an epoch that counts as settled."""

@@ -15,7 +15,7 @@ from tensorflow.lite.tools import flatbuffer_utils
 from caption_core.errors import UsageError
 from caption_core.models.captioning import CaptioningModel
 from compression.places import quantized_places
-from compression.settings import PARTS, Part
+from compression.settings.fields import PARTS, Part
 
 EMBEDDING = "decoder/embedding"
 

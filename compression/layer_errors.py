@@ -15,7 +15,8 @@ from compression.changed_calls import Change, changed_calls
 from compression.places import Place, quantized_places, replaced
 from compression.products import channel_axes, is_rounded_dynamically, product_inputs
 from compression.rounding import rounded_channels, rounded_images, rounded_rows, rounded_whole
-from compression.settings import Format, Part
+from compression.settings.fields import Part
+from compression.settings.quantization import Format
 
 _CAPTION_TOKENS = 12
 _NO_LAYER = -1

@@ -12,7 +12,8 @@ from caption_core.runtimes.litert import DECODER_START, DECODER_STEP, ENCODER
 from compression.calibration import encode_images
 from compression.export import export_decoder, export_encoder
 from compression.kept_float import kept_float
-from compression.settings import CALIBRATED, Format, Part
+from compression.settings.fields import Part
+from compression.settings.quantization import CALIBRATED, Format
 
 
 def litert_files(

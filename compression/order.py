@@ -5,20 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from compression.settings import (
-    PARTS,
-    PRUNING,
-    Architecture,
-    Cluster,
-    CutVocabulary,
-    FactorizeEmbedding,
-    Part,
-    QuantizationAware,
-    Quantize,
-    Step,
-    Store,
-    TieEmbedding,
-)
+from compression.settings.architecture import Architecture, CutVocabulary, FactorizeEmbedding, TieEmbedding
+from compression.settings.clustering import Cluster
+from compression.settings.delivery import Store
+from compression.settings.fields import PARTS, Part
+from compression.settings.pruning import PRUNING
+from compression.settings.quantization import QuantizationAware, Quantize
+from compression.settings.step import Step
 
 _RESHAPING = (Architecture, FactorizeEmbedding, TieEmbedding, CutVocabulary)
 _LEAVES_UNTRAINED = (Architecture, TieEmbedding)

@@ -12,7 +12,7 @@ import tf_keras
 
 from caption_core.errors import UsageError
 from caption_core.models.captioning import CaptioningModel
-from compression.settings import Part
+from compression.settings.fields import Part
 
 # Their kernels by attribute. A depthwise kernel is few weights and hard to do without: not pruned or clustered.
 _KERNELS = {tf_keras.layers.Dense: "kernel", tf_keras.layers.Conv2D: "kernel"}

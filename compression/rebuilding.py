@@ -14,7 +14,7 @@ from caption_core.vocabulary import Vocabulary
 from compression.architecture_change import Design
 from compression.context import StepContext, child_manifest, record_step, write_float_child
 from compression.fine_tuning import Tuner
-from compression.settings import Architecture, CutVocabulary, FactorizeEmbedding, TieEmbedding
+from compression.settings.architecture import Architecture, CutVocabulary, FactorizeEmbedding, TieEmbedding
 
 Rebuilding = Architecture | CutVocabulary | FactorizeEmbedding | TieEmbedding
 """The steps that change sizes."""

@@ -15,7 +15,8 @@ from caption_core.bundle import Manifest
 from caption_core.errors import UsageError
 from compression.fitting import check_fit
 from compression.order import StepError, check_order, with_one_quantization
-from compression.settings import STEPS, Step
+from compression.settings.registry import STEPS
+from compression.settings.step import Step
 from compression.yaml_lines import Place, YamlDocument
 
 RECIPES = Path(__file__).with_name("recipes")

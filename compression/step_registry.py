@@ -6,7 +6,7 @@ from importlib import import_module
 
 from caption_core.bundle import Bundle
 from compression.context import StepContext
-from compression.settings import Step
+from compression.settings.step import Step
 
 
 def apply_step(step: Step, context: StepContext) -> Bundle:

@@ -10,7 +10,7 @@ from compression.fine_tuning import by_training
 from compression.masks import apply_masks, global_masks, magnitudes
 from compression.places import Place, chosen_places
 from compression.random_weights import restart_decoder
-from compression.settings import Magnitude, Snip, Supermask
+from compression.settings.pruning import Magnitude, Snip, Supermask
 
 
 def begin(step: Snip | Supermask, context: StepContext) -> tuple[CaptioningModel, list[Place], list[Place]]:

@@ -11,7 +11,7 @@ from typing import Any
 
 from caption_core.bundle import Bundle
 from compression.recipe import Chain
-from compression.settings import Step
+from compression.settings.step import Step
 
 RECORD = "step.json"
 """What a step measured of itself, beside its bundle: epochs, sparsities, errors of layers."""

@@ -29,7 +29,7 @@ def step_context(
 
 def quantized(parent: Path, data: SyntheticSet, folder: Path) -> Path:
     """The bundle of a captioner in int8 for LiteRT, its encoder calibrated on all the photographs."""
-    from compression.settings import Quantize
+    from compression.settings.quantization import Quantize
     from compression.steps.quantize import apply
 
     step = Quantize(encoder="int8", decoder="dynamic", calibration_images=12)

@@ -9,7 +9,7 @@ from types import MappingProxyType
 from caption_core.bundle import Bundle
 from compression.measurement import Layer
 from compression.measuring.stored_weights import StoredWeight, stored_weights
-from compression.settings import PARTS
+from compression.settings.fields import PARTS
 
 
 def measure_layers(bundle: Bundle, errors: Mapping[str, float] = MappingProxyType({})) -> tuple[Layer, ...]:

@@ -16,7 +16,7 @@ from tensorflow.lite.tools import flatbuffer_utils
 from caption_core.bundle import Bundle
 from caption_core.errors import BundleError
 from compression.measuring.stored_weights import StoredWeight
-from compression.settings import Part
+from compression.settings.fields import Part
 
 _TYPE = schema.TensorType
 _DTYPES: dict[int, Any] = {

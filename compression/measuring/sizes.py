@@ -19,7 +19,7 @@ from compression.measuring.stored_weights import (
     stored_weights,
     tensors_of,
 )
-from compression.settings import PARTS, Part
+from compression.settings.fields import PARTS, Part
 
 
 def measure_sizes(bundle: Bundle) -> dict[str, Size]:

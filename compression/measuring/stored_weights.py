@@ -13,7 +13,7 @@ from safetensors.numpy import load
 
 from caption_core.bundle import Bundle
 from caption_core.errors import BundleError
-from compression.settings import PARTS, Part
+from compression.settings.fields import PARTS, Part
 
 PART_FILES: dict[Part, tuple[str, ...]] = {
     "encoder": ("encoder.tflite",),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from compression.report.measured import Measured, RecipeStep, find
-from compression.settings import PRUNING
+from compression.settings.pruning import PRUNING
 
 _PRUNING_KINDS = {step.kind for step in PRUNING}
 # What makes two variants differ in the graphs that run, or how often they do, and not in their weights only.

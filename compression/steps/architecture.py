@@ -26,7 +26,7 @@ from caption_core.training.baseline import weights_name
 from compression.architecture_change import Design, design_after, design_of, takes_encoder_weights
 from compression.context import StepContext
 from compression.rebuilding import train_and_write
-from compression.settings import Architecture
+from compression.settings.architecture import Architecture
 
 _OF_WORDS = ("decoder/embedding", "decoder/output_bias")
 

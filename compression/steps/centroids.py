@@ -9,7 +9,7 @@ from tensorflow_model_optimization.python.core.clustering.keras.cluster_config i
 from tensorflow_model_optimization.python.core.clustering.keras.clustering_centroids import CentroidsInitializerFactory
 
 from caption_core.errors import UsageError
-from compression.settings import Cluster
+from compression.settings.clustering import Cluster
 
 _INITIALIZATIONS = {
     "kmeans++": CentroidInitialization.KMEANS_PLUS_PLUS,

@@ -21,7 +21,8 @@ from compression.context import StepContext, record_step, write_float_child
 from compression.fine_tuning import History, Tuner, by_training
 from compression.masks import sparsity_figures, sparsity_of
 from compression.places import Place, chosen_places
-from compression.settings import Cluster, Training
+from compression.settings.clustering import Cluster
+from compression.settings.training import Training
 from compression.steps.centroids import initial_centroids
 
 

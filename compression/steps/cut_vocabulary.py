@@ -9,7 +9,7 @@ from caption_core.vocabulary import Vocabulary
 from compression.architecture_change import design_after, design_of
 from compression.context import StepContext
 from compression.rebuilding import train_and_write, with_decoder
-from compression.settings import CutVocabulary
+from compression.settings.architecture import CutVocabulary
 
 _TOKENS_FIRST = ("decoder/embedding", "decoder/output_bias", "decoder/output_layer/bias")
 _TOKENS_LAST = ("decoder/output_layer/kernel",)

@@ -10,7 +10,7 @@ from caption_core.bundle import Bundle
 from caption_core.runtimes.tensorflow import load_model
 from compression.context import StepContext, record_step, write_float_child
 from compression.fine_tuning import Tuner
-from compression.settings import Distill
+from compression.settings.fine_tuning import Distill
 
 
 def apply(step: Distill, context: StepContext) -> Bundle:

@@ -17,7 +17,7 @@ from caption_core.runtimes.tensorflow import load_model
 from compression.architecture_change import WORD_READERS, Design, design_after, design_of
 from compression.context import StepContext
 from compression.rebuilding import train_and_write, with_decoder
-from compression.settings import FactorizeEmbedding
+from compression.settings.architecture import FactorizeEmbedding
 
 _EMBEDDING = "decoder/embedding"
 _PROJECTION = "decoder/output_projection"

@@ -6,7 +6,7 @@ from caption_core.bundle import Bundle
 from caption_core.runtimes.tensorflow import load_model
 from compression.context import StepContext, record_step, write_float_child
 from compression.fine_tuning import Tuner
-from compression.settings import FineTune
+from compression.settings.fine_tuning import FineTune
 
 
 def apply(step: FineTune, context: StepContext) -> Bundle:

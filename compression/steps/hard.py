@@ -12,7 +12,7 @@ from compression.context import StepContext, record_step, write_float_child
 from compression.fine_tuning import Tuner
 from compression.masks import Masks, apply_masks, global_masks, magnitudes, sparsity_figures, sparsity_of
 from compression.places import Place, chosen_places
-from compression.settings import Hard
+from compression.settings.pruning import Hard
 
 # Stands for the deviation of a matrix whose elements are all the same.
 _SMALLEST_DEVIATION = 1e-12

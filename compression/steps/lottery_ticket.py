@@ -14,7 +14,7 @@ from compression.fine_tuning import Tuner
 from compression.masks import Masks, apply_masks, global_masks, magnitudes, sparsity_figures, sparsity_of
 from compression.places import Place, chosen_places
 from compression.random_weights import restart_decoder
-from compression.settings import LotteryTicket
+from compression.settings.pruning import LotteryTicket
 
 Epochs = list[dict[str, Any]]
 

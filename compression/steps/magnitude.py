@@ -18,7 +18,7 @@ from compression.context import StepContext, record_step, write_float_child
 from compression.fine_tuning import Tuner
 from compression.masks import sparsity_figures, sparsity_of
 from compression.places import Place
-from compression.settings import Magnitude
+from compression.settings.pruning import Magnitude
 from compression.steps.pruning_patterns import PATTERNS, Pattern
 from compression.trained_places import split_places
 

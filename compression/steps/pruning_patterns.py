@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from caption_core.errors import UsageError
 from compression.places import Place
-from compression.settings import Magnitude
+from compression.settings.pruning import Magnitude
 
 
 class Pattern(Protocol):

@@ -24,7 +24,7 @@ from compression.encoder_quantization import calibrate, copy_weights, quantized_
 from compression.fine_tuning import Tuner, split_at
 from compression.fixed_clusters import FixedClusters
 from compression.places import places_of
-from compression.settings import QuantizationAware
+from compression.settings.quantization import QuantizationAware
 
 _CALIBRATION_IMAGES, _BATCH_IMAGES = 200, 10
 

@@ -18,7 +18,8 @@ from compression.calibration import draw_images
 from compression.context import StepContext, record_step, write_child
 from compression.layer_errors import layer_errors
 from compression.litert_files import litert_files
-from compression.settings import PARTS, Format, Part, Quantize
+from compression.settings.fields import PARTS, Part
+from compression.settings.quantization import Format, Quantize
 
 _REPORT_IMAGES = 8
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from caption_core.bundle import VOCABULARY, Bundle
 from caption_core.models.weights import WEIGHTS
 from compression.context import StepContext, record_step, write_child
-from compression.settings import Search
+from compression.settings.delivery import Search
 
 
 def apply(step: Search, context: StepContext) -> Bundle:

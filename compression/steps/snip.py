@@ -13,7 +13,7 @@ from compression.context import StepContext, record_step, write_float_child
 from compression.fine_tuning import Tuner
 from compression.masks import apply_masks, global_masks, sparsity_figures
 from compression.places import Place
-from compression.settings import Snip
+from compression.settings.pruning import Snip
 from compression.trained_places import begin
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from caption_core.bundle import Bundle
 from compression.context import StepContext, record_step
-from compression.settings import Store
+from compression.settings.delivery import Store
 from compression.storage import store_bundle
 
 

@@ -8,7 +8,7 @@ from compression.context import StepContext, record_step, write_float_child
 from compression.fine_tuning import History, Tuner
 from compression.gates import TOLERANCE, Gates
 from compression.masks import sparsity_figures
-from compression.settings import Supermask
+from compression.settings.pruning import Supermask
 from compression.trained_places import begin
 
 

@@ -10,7 +10,7 @@ from caption_core.runtimes.tensorflow import load_model
 from compression.architecture_change import design_after, design_of
 from compression.context import StepContext
 from compression.rebuilding import train_and_write, with_decoder
-from compression.settings import TieEmbedding
+from compression.settings.architecture import TieEmbedding
 
 _EMBEDDING = "decoder/embedding"
 _READER = "decoder/gates_from_word/kernel"

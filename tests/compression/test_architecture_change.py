@@ -11,7 +11,9 @@ from caption_core.bundle import open_bundle
 from caption_core.errors import UsageError
 from caption_core.models.architectures import EncoderConfig
 from compression.architecture_change import Design, check, design_after, design_of, takes_encoder_weights
-from compression.settings import Architecture, CutVocabulary, FactorizeEmbedding, Hard, Step, TieEmbedding
+from compression.settings.architecture import Architecture, CutVocabulary, FactorizeEmbedding, TieEmbedding
+from compression.settings.pruning import Hard
+from compression.settings.step import Step
 
 ATTENDING = Design(EncoderConfig(), "soft_attention", {"units": 64, "embedding_units": 32}, 104)
 MERGING = Design(EncoderConfig(features="global"), "merge", {"units": 48, "embedding_units": 64}, 104)

@@ -16,7 +16,8 @@ from compression.export import export_decoder
 from compression.places import replaced
 from compression.products import channel_axes
 from compression.rounding import rounded_channels
-from compression.settings import QuantizationAware, Training
+from compression.settings.quantization import QuantizationAware
+from compression.settings.training import Training
 from tests.compression.builders import rewritten
 from tests.compression.conftest import MakeContext
 from tests.compression.test_export import DECODERS, captioner_of, random_features

@@ -21,7 +21,7 @@ from caption_core.vocabulary import PAD
 from compression.context import StepContext
 from compression.distillation import DistilledBatch, DistilledCaptions, divergence, taught
 from compression.fine_tuning import load_training_data
-from compression.settings import Training
+from compression.settings.training import Training
 from compression.teacher import Teacher
 from tests.compression.builders import bundle_with_decoder, decoder_of, loaded
 from tests.compression.conftest import MakeContext

@@ -21,7 +21,7 @@ from caption_core.search import State, Step
 from compression.calibration import greedy_captions
 from compression.export import as_multiples, export_decoder, export_encoder, quantize_rows
 from compression.kept_float import NOTHING_KEPT, kept_float
-from compression.settings import Format
+from compression.settings.quantization import Format
 from tests.models.decoder_contract import CHANNELS, LOCATIONS, builtin_operations, custom_operations, tiny_decoder
 
 WORDS = 60

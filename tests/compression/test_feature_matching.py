@@ -20,7 +20,7 @@ from caption_core.training.objectives import ImageBatch
 from compression.context import StepContext
 from compression.feature_matching import FeatureMatching
 from compression.fine_tuning import Tuner, load_training_data
-from compression.settings import Training
+from compression.settings.training import Training
 from tests.compression.builders import loaded, with_weights
 from tests.compression.conftest import MakeContext
 

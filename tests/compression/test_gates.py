@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from compression.gates import Gates, annealing, rounded, sampled, straight_through
 from compression.places import Place
-from compression.settings import Supermask
+from compression.settings.pruning import Supermask
 from tests.compression.builders import normal_weights, place_of
 
 WEIGHTS = np.array([[0.5, -2.0], [1.5, 0.25]], np.float32)

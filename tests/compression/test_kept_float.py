@@ -7,7 +7,7 @@ from caption_core.errors import UsageError
 from caption_core.models.captioning import CaptioningModel, DecoderFunctions
 from compression.export import export_decoder
 from compression.kept_float import kept_float
-from compression.settings import Format
+from compression.settings.quantization import Format
 from tests.compression.test_decoder_quantization import decoder_of_real_proportions
 from tests.compression.test_export import Export, captioner_of, exported, random_features, relative_error, steps_of
 

@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 
 from caption_core.models.captioning import CaptioningModel
 from compression.layer_errors import layer_errors
-from compression.settings import Format
+from compression.settings.quantization import Format
 from tests.models.decoder_contract import tiny_decoder
 
 

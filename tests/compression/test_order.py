@@ -3,7 +3,9 @@ from typing import Any
 import pytest
 
 from compression.order import StepError, check_order, with_one_quantization
-from compression.settings import STEPS, Quantize, Step
+from compression.settings.quantization import Quantize
+from compression.settings.registry import STEPS
+from compression.settings.step import Step
 
 
 def steps(*entries: tuple[str, dict[str, Any]]) -> list[Step]:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from caption_core.bundle import Manifest, open_bundle
 from caption_core.errors import UsageError
 from compression.recipe import RECIPES, Recipe, read_recipe, read_steps
-from compression.settings import Supermask
+from compression.settings.pruning import Supermask
 from compression.yaml_lines import YamlDocument
 
 

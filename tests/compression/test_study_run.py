@@ -6,7 +6,7 @@ import pytest
 from caption_core.bundle import open_bundle
 from caption_core.errors import UsageError
 from compression.measurement import MEASUREMENT
-from compression.settings import Store
+from compression.settings.delivery import Store
 from compression.steps.store import apply as store
 from compression.study import read_study
 from compression.study_run import StudyConfig, TrainingImages, finish_variant, is_measured, plan_study

@@ -20,7 +20,7 @@ from caption_core.vocabulary import START, Vocabulary
 from compression import teacher as teaching
 from compression.context import StepContext
 from compression.fine_tuning import load_training_data
-from compression.settings import Training
+from compression.settings.training import Training
 from compression.teacher import Teacher, token_ids
 from tests.bundle_builders import COLOURS, PATTERNS, paint
 from tests.compression.builders import decoder_of

@@ -6,7 +6,8 @@ import pytest
 from caption_core.errors import UsageError
 from caption_core.runtimes.tensorflow import load_model
 from compression.masks import sparsity_of
-from compression.settings import Snip, Training
+from compression.settings.pruning import Snip
+from compression.settings.training import Training
 from compression.trained_places import prune_at_once, split_places
 from tests.compression.builders import normal_weights, place_of
 from tests.compression.conftest import MakeContext

@@ -13,7 +13,8 @@ from caption_core.errors import UsageError
 from caption_core.models.weights import WEIGHTS, Weights, load_weights
 from caption_core.runtimes.tensorflow import load_model
 from compression.context import StepContext
-from compression.settings import Architecture, Training
+from compression.settings.architecture import Architecture
+from compression.settings.training import Training
 from compression.steps.architecture import apply
 from compression.variants import RECORD
 from tests.bundle_builders import SyntheticSet, write_encoder_weights

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from caption_core.errors import UsageError
-from compression.settings import Cluster
+from compression.settings.clustering import Cluster
 from compression.steps.centroids import initial_centroids, lloyd
 from tests.compression.builders import normal_weights
 

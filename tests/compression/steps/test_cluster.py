@@ -12,7 +12,9 @@ from caption_core.errors import UsageError
 from caption_core.runtimes.tensorflow import load_model
 from compression.masks import sparsity_of
 from compression.places import places_of
-from compression.settings import Cluster, Hard, Magnitude, Training
+from compression.settings.clustering import Cluster
+from compression.settings.pruning import Hard, Magnitude
+from compression.settings.training import Training
 from compression.steps import hard, magnitude
 from compression.steps.cluster import Clusters, apply, distinct_values
 from compression.variants import RECORD

@@ -12,7 +12,8 @@ from caption_core.bundle import VOCABULARY
 from caption_core.models.decoder_registry import build_decoder
 from caption_core.models.weights import assign_weights, named_weights
 from caption_core.vocabulary import Vocabulary
-from compression.settings import CutVocabulary, Training
+from compression.settings.architecture import CutVocabulary
+from compression.settings.training import Training
 from compression.steps.cut_vocabulary import apply, without_tokens
 from compression.variants import RECORD
 from tests.compression.builders import decoder_of

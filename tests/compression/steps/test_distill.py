@@ -15,7 +15,8 @@ from caption_core.vocabulary import PAD
 from compression.context import StepContext
 from compression.distillation import divergence
 from compression.fine_tuning import load_training_data
-from compression.settings import Distill, Training
+from compression.settings.fine_tuning import Distill
+from compression.settings.training import Training
 from compression.steps.distill import apply
 from compression.variants import RECORD
 from tests.compression.builders import bundle_with_decoder, decoder_of, loaded

@@ -14,7 +14,7 @@ from caption_core.models.decoder import Decoder
 from caption_core.models.decoder_registry import build_decoder
 from caption_core.models.weights import assign_weights, named_weights
 from compression.architecture_change import Design, design_after
-from compression.settings import FactorizeEmbedding
+from compression.settings.architecture import FactorizeEmbedding
 from compression.steps.factorize_embedding import apply, factorized, factors, relative_error
 from compression.variants import RECORD
 from tests.compression.builders import decoder_of

@@ -8,7 +8,9 @@ import pytest
 from caption_core.errors import UsageError
 from caption_core.runtimes.tensorflow import load_model
 from compression.places import places_of
-from compression.settings import FineTune, Hard, Training
+from compression.settings.fine_tuning import FineTune
+from compression.settings.pruning import Hard
+from compression.settings.training import Training
 from compression.steps.fine_tune import apply
 from compression.steps.hard import apply as prune
 from compression.variants import RECORD

@@ -10,7 +10,8 @@ from caption_core.errors import UsageError
 from caption_core.runtimes.tensorflow import load_model
 from compression.masks import magnitudes, sparsity_of
 from compression.places import places_of
-from compression.settings import Hard, Training
+from compression.settings.pruning import Hard
+from compression.settings.training import Training
 from compression.steps.hard import apply, hard_masks
 from compression.variants import RECORD
 from tests.compression.builders import normal_weights, place_of

@@ -11,7 +11,8 @@ from caption_core.runtimes.tensorflow import load_model
 from compression.masks import global_masks, magnitudes, sparsity_of
 from compression.places import places_of
 from compression.random_weights import restart_decoder
-from compression.settings import LotteryTicket, Training
+from compression.settings.pruning import LotteryTicket
+from compression.settings.training import Training
 from compression.steps.lottery_ticket import apply, find_ticket, rewind, round_sparsities
 from compression.variants import RECORD
 from tests.compression.conftest import MakeContext

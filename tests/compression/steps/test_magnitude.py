@@ -11,7 +11,8 @@ from caption_core.errors import UsageError
 from caption_core.runtimes.tensorflow import load_model
 from compression.masks import sparsity_of
 from compression.places import places_of
-from compression.settings import Magnitude, Training
+from compression.settings.pruning import Magnitude
+from compression.settings.training import Training
 from compression.steps.magnitude import Course, GradualMasks, apply
 from compression.variants import RECORD
 from tests.compression.builders import normal_weights, place_of

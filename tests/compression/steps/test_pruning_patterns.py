@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from caption_core.errors import UsageError
-from compression.settings import Magnitude
+from compression.settings.pruning import Magnitude
 from compression.steps.magnitude import prune_at_once
 from compression.steps.pruning_patterns import Blocks
 from tests.compression.builders import normal_weights, place_of

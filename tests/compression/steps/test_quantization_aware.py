@@ -16,7 +16,9 @@ from caption_core.runtimes.tensorflow import load_model
 from compression.calibration import draw_images
 from compression.context import StepContext, write_float_child
 from compression.encoder_quantization import calibrate, export_quantized, export_trained_quantization, quantized_copy
-from compression.settings import FineTune, QuantizationAware, Training
+from compression.settings.fine_tuning import FineTune
+from compression.settings.quantization import QuantizationAware
+from compression.settings.training import Training
 from compression.steps.quantization_aware import apply
 from compression.variants import RECORD
 from tests.compression.builders import bundle_with_slim_encoder

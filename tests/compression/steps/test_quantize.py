@@ -8,7 +8,7 @@ import pytest
 from caption_core.bundle import open_bundle
 from caption_core.captioner import load_captioner
 from caption_core.errors import UsageError
-from compression.settings import Quantize
+from compression.settings.quantization import Quantize
 from compression.steps.quantize import apply
 from tests.bundle_builders import COLOURS, PATTERNS, paint
 from tests.compression.conftest import MakeContext

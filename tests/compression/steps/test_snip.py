@@ -12,7 +12,8 @@ from compression.fine_tuning import Tuner
 from compression.masks import global_masks, sparsity_of
 from compression.places import places_of
 from compression.random_weights import restart_decoder
-from compression.settings import Snip, Training
+from compression.settings.pruning import Snip
+from compression.settings.training import Training
 from compression.steps.snip import apply, sensitivities
 from compression.variants import RECORD
 from tests.compression.builders import place_of

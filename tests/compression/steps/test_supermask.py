@@ -13,7 +13,8 @@ from caption_core.models.weights import named_weights
 from caption_core.runtimes.tensorflow import load_model
 from compression.masks import sparsity_of
 from compression.places import places_of
-from compression.settings import Hard, Supermask, Training
+from compression.settings.pruning import Hard, Supermask
+from compression.settings.training import Training
 from compression.steps.hard import apply as prune
 from compression.steps.supermask import apply
 from compression.variants import RECORD

@@ -12,7 +12,8 @@ from caption_core.errors import UsageError
 from caption_core.models.decoder import Decoder
 from caption_core.models.decoder_registry import build_decoder, decoder_config
 from caption_core.models.weights import assign_weights, named_weights
-from compression.settings import TieEmbedding, Training
+from compression.settings.architecture import TieEmbedding
+from compression.settings.training import Training
 from compression.steps.tie_embedding import apply, tied
 from compression.variants import RECORD
 from tests.compression.builders import bundle_with_decoder, decoder_of

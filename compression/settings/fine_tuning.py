@@ -1,0 +1,51 @@
+"""Settings of the steps that train alone, a teacher's words among what they learn from."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Literal
+
+from pydantic import model_validator
+
+from compression.settings.fields import PARTS, Part
+from compression.settings.step import Step
+from compression.settings.training import Training
+
+
+class FineTune(Step):
+    """Training; zeros stay zeros. With soft targets or the teacher's captions it is a distillation."""
+
+    kind: ClassVar[str] = "fine_tune"
+    training: Training = Training()
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """What trains."""
+        if self.training.encoder_from is None:
+            return ("decoder",)
+        return ("encoder",) if self.training.objective == "features" else PARTS
+
+
+class Distill(Step):
+    """Training on a teacher's words: its distribution over the next (`word`), its captions (`sequence`), or both."""
+
+    kind: ClassVar[str] = "distill"
+    level: Literal["word", "sequence", "both"] = "word"
+    training: Training = Training()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_in(cls, fields: Any) -> Any:
+        """Shares and captions follow from the level where the recipe doesn't name them."""
+        if not isinstance(fields, dict) or not isinstance(fields.get("training", {}), dict):
+            return fields
+        level, training = fields.get("level", "word"), dict(fields.get("training", {}))
+        if level in ("word", "both"):
+            training.setdefault("soft_targets", 0.7)
+        if level in ("sequence", "both"):
+            training.setdefault("captions", "both")
+        return {**fields, "training": training}
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """What trains."""
+        return FineTune(training=self.training).parts

@@ -1,0 +1,29 @@
+"""What all steps' settings have."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from compression.settings.fields import PARTS, Part, Settings
+from compression.settings.training import Training
+
+
+class Step(Settings):
+    """A step of a recipe.
+
+    Attributes:
+        kind: its name in a recipe.
+    """
+
+    kind: ClassVar[str]
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """Parts of the captioner that it changes."""
+        return (self.part,) if hasattr(self, "part") else PARTS
+
+    @property
+    def trainings(self) -> tuple[Training, ...]:
+        """The trainings that it runs."""
+        training = getattr(self, "training", None)
+        return () if training is None else (training,)
