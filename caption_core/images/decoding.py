@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -21,7 +22,7 @@ _PARTIAL_FORMATS = frozenset(("JPEG", "PNG", "GIF", "BMP", "TIFF"))
 
 # A JPEG is decoded at the smallest of 1/1, 1/2, 1/4, 1/8 of its size that is still this many times the target, so that
 # the antialiasing filter keeps what it needs; the second where speed counts more.
-_JPEG_OVERSAMPLING, _FAST_OVERSAMPLING = 2, 1
+_JPEG_OVERSAMPLING, _FAST_OVERSAMPLING = 2.0, 1.5
 
 _TRANSPOSITIONS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -47,9 +48,9 @@ class ImageLimits:
         max_bytes: size of the encoded image; larger ones are not read.
         truncated: caption what could be decoded of a file that is cut off or damaged after its header, where the
             format allows it.
-        fast_decode: decode JPEGs at the smallest of their scales that is no smaller than the captioner's images, in
-            place of one twice as large; pixels then differ from those that captioners are trained with, by half a
-            level of 255 to two on average.
+        fast_decode: decode JPEGs at the smallest of their scales that is one and a half times as large as the
+            captioner's images, in place of twice; pixels then differ a little more from those that captioners are
+            trained with.
     """
 
     max_pixels: int = 1 << 27
@@ -171,10 +172,10 @@ def _check_pixels(what: str, size: tuple[int, int], limits: ImageLimits) -> None
         raise ImageError(ErrorKind.TOO_MANY_PIXELS, message)
 
 
-def _decode(image: Image.Image, size: tuple[int, int], oversampling: int) -> DecodedImage:
+def _decode(image: Image.Image, size: tuple[int, int], oversampling: float) -> DecodedImage:
     width, height = image.size
     if image.format == "JPEG":
-        longest = oversampling * max(size)  # in both directions, since orientation may swap them
+        longest = math.ceil(oversampling * max(size))  # in both directions, since orientation may swap them
         image.draft(None, (longest, longest))
     image.load()
     # Only now: PNG may hold EXIF after its pixels, and Pillow applies a TIFF's orientation while it loads it.
