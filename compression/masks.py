@@ -9,9 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compression.places import Place
+from compression.settings.pruning import Ranking
 
 Masks = dict[str, NDArray[np.bool_]]
 """By place name, of the matrix' shape; False where an element is left out."""
+
+# Stands for the deviation of a matrix whose elements are all the same.
+_SMALLEST_DEVIATION = 1e-12
 
 
 def global_masks(scores: Mapping[str, NDArray[np.floating[Any]]], sparsity: float) -> Masks:
@@ -41,6 +45,23 @@ def apply_masks(places: Sequence[Place], masks: Mapping[str, NDArray[np.bool_]])
 def magnitudes(places: Sequence[Place]) -> dict[str, NDArray[np.float32]]:
     """Absolute values of the places' weights, by place name."""
     return {place.name: np.abs(place.variable.numpy()) for place in places}
+
+
+def magnitude_masks(places: Sequence[Place], sparsity: float, method: Ranking) -> Masks:
+    """Masks that leave out the smallest weights; zeros that are there already count towards the sparsity.
+
+    Args:
+        places: the weights.
+        sparsity: share that is left out, of each matrix or of all (see `Ranking`).
+        method: which magnitudes are compared.
+    """
+    scores = magnitudes(places)
+    if method == "uniform":
+        return {name: global_masks({name: score}, sparsity)[name] for name, score in scores.items()}
+    if method == "distribution":
+        deviations = {place.name: float(np.std(place.variable.numpy())) for place in places}
+        scores = {name: score / max(deviations[name], _SMALLEST_DEVIATION) for name, score in scores.items()}
+    return global_masks(scores, sparsity)
 
 
 def sparsity_of(places: Sequence[Place]) -> float:

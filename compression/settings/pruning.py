@@ -10,6 +10,10 @@ from compression.settings.fields import Part, Sparsity
 from compression.settings.step import Step
 from compression.settings.training import Training
 
+Ranking = Literal["uniform", "blind", "distribution"]
+"""Which magnitudes are compared: those of one weight matrix, of each of which the same share is left out; of all, with
+one threshold; or of all, each as a multiple of its matrix' standard deviation (See et al. 2016, arXiv 1606.09274)."""
+
 
 class Magnitude(Step):
     """Gradual magnitude pruning while training (Zhu and Gupta 2017, arXiv 1710.01878), by TF-MOT.
@@ -57,14 +61,13 @@ class Hard(Step):
     """One-shot magnitude pruning of a trained model (See et al. 2016, arXiv 1606.09274), then training, if any.
 
     Attributes:
-        method: the same share of every weight matrix (`uniform`), one threshold for all (`blind`), or one that is the
-            same multiple of each matrix' standard deviation (`distribution`).
+        method: which magnitudes are compared; see `Ranking`.
     """
 
     kind: ClassVar[str] = "hard"
     part: Part
     sparsity: Sparsity
-    method: Literal["uniform", "blind", "distribution"] = "blind"
+    method: Ranking = "blind"
     layers: tuple[str, ...] | None = None
     training: Training | None = None
 
@@ -131,6 +134,8 @@ class LotteryTicket(Step):
     """Iterative magnitude pruning with rewinding (Frankle and Carbin 2019, arXiv 1803.03635).
 
     Attributes:
+        method: which magnitudes are compared; see `Ranking`. At high sparsity one threshold leaves nothing of a matrix
+            of small weights, and of what is computed with it.
         rounds: prunings; a training comes before each, and one after the last, all from the rewound weights.
         rewind: to the weights that the chain's step began with (`parent`) or to random ones (`random`, the paper's).
     """
@@ -138,6 +143,7 @@ class LotteryTicket(Step):
     kind: ClassVar[str] = "lottery_ticket"
     part: Part = "decoder"
     sparsity: Sparsity
+    method: Ranking = "uniform"
     rounds: Annotated[int, Field(ge=1, le=50)] = 4
     rewind: Literal["parent", "random"] = "parent"
     layers: tuple[str, ...] | None = None

@@ -11,7 +11,7 @@ from caption_core.models.weights import Weights, assign_weights, named_weights
 from caption_core.runtimes.tensorflow import load_model
 from compression.context import StepContext, record_step, write_float_child
 from compression.fine_tuning import Tuner
-from compression.masks import Masks, apply_masks, global_masks, magnitudes, sparsity_figures, sparsity_of
+from compression.masks import Masks, apply_masks, magnitude_masks, sparsity_figures, sparsity_of
 from compression.places import Place, chosen_places
 from compression.random_weights import restart_decoder
 from compression.settings.pruning import LotteryTicket
@@ -49,7 +49,7 @@ def find_ticket(step: LotteryTicket, context: StepContext, model: CaptioningMode
     history: Epochs = []
     for number, sparsity in enumerate(round_sparsities(step.sparsity, step.rounds), start=1):
         history += _trained(step, context, model, number)
-        masks = global_masks(magnitudes(places), sparsity)
+        masks = magnitude_masks(places, sparsity, step.method)
         rewind(model, places, first, masks)
         context.log(f"lottery_ticket: round {number} of {step.rounds} pruned to {sparsity_of(places):.2%}")
     return history

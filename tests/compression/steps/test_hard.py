@@ -8,11 +8,11 @@ import pytest
 
 from caption_core.errors import UsageError
 from caption_core.runtimes.tensorflow import load_model
-from compression.masks import magnitudes, sparsity_of
+from compression.masks import magnitude_masks, magnitudes, sparsity_of
 from compression.places import places_of
 from compression.settings.pruning import Hard
 from compression.settings.training import Training
-from compression.steps.hard import apply, hard_masks
+from compression.steps.hard import apply
 from compression.variants import RECORD
 from tests.compression.builders import normal_weights, place_of
 from tests.compression.conftest import MakeContext
@@ -56,14 +56,14 @@ def test_blind_has_one_threshold_and_distribution_one_for_each_deviation() -> No
     places = [place_of("wide", 10 * normal_weights(40, 50)), place_of("narrow", normal_weights(40, 50, seed=1))]
     sizes = magnitudes(places)
 
-    blind = hard_masks(places, Hard(part="decoder", sparsity=0.5, method="blind"))
+    blind = magnitude_masks(places, 0.5, "blind")
     pruned = np.concatenate([sizes[name][~blind[name]] for name in sizes])
     kept = np.concatenate([sizes[name][blind[name]] for name in sizes])
     assert pruned.max() <= kept.min()
     assert blind["narrow"].mean() < 0.2
     assert blind["wide"].mean() > 0.8
 
-    spread = hard_masks(places, Hard(part="decoder", sparsity=0.5, method="distribution"))
+    spread = magnitude_masks(places, 0.5, "distribution")
     multiples = {place.name: sizes[place.name] / place.variable.numpy().std() for place in places}
     pruned = np.concatenate([multiples[name][~spread[name]] for name in sizes])
     kept = np.concatenate([multiples[name][spread[name]] for name in sizes])
@@ -75,7 +75,7 @@ def test_blind_has_one_threshold_and_distribution_one_for_each_deviation() -> No
 def test_zeros_that_are_there_count(method: Method) -> None:
     weights = normal_weights(10, 10)
     weights[:4] = 0
-    masks = hard_masks([place_of("a", weights)], Hard(part="decoder", sparsity=0.5, method=method))
+    masks = magnitude_masks([place_of("a", weights)], 0.5, method)
 
     assert not masks["a"][:4].any()
     assert np.count_nonzero(~masks["a"]) == 50
@@ -83,7 +83,7 @@ def test_zeros_that_are_there_count(method: Method) -> None:
 
 def test_matrix_of_equal_weights_has_no_deviation_and_is_kept() -> None:
     places = [place_of("equal", np.full((5, 5), 0.1, np.float32)), place_of("other", normal_weights(5, 5))]
-    masks = hard_masks(places, Hard(part="decoder", sparsity=0.4, method="distribution"))
+    masks = magnitude_masks(places, 0.4, "distribution")
 
     assert masks["equal"].all()
     assert np.count_nonzero(~masks["other"]) == 20

@@ -33,7 +33,7 @@ def test_survivors_of_all_rounds_are_the_first_weights(make_context: MakeContext
     restart_decoder(context, model)
     first = named_weights("decoder", model.decoder)
     places = places_of(model, "decoder")
-    step = LotteryTicket(sparsity=0.75, rounds=2, rewind="random", training=TRAINING)
+    step = LotteryTicket(sparsity=0.75, method="blind", rounds=2, rewind="random", training=TRAINING)
     history = find_ticket(step, context, model, places)
 
     assert [epoch["training"] for epoch in history] == [1, 2]
@@ -61,7 +61,7 @@ def test_rewinding_keeps_the_largest_trained_weights(make_context: MakeContext) 
 @pytest.mark.parametrize("start", ["parent", pytest.param("random", marks=pytest.mark.slow)])
 def test_bundle_has_the_sparsity_exactly(make_context: MakeContext, start: Start) -> None:
     context = make_context()
-    bundle = apply(LotteryTicket(sparsity=0.6, rounds=2, rewind=start, training=TRAINING), context)
+    bundle = apply(LotteryTicket(sparsity=0.6, method="blind", rounds=2, rewind=start, training=TRAINING), context)
 
     places = places_of(load_model(bundle), "decoder")
     elements = sum(place.variable.shape.num_elements() for place in places)
@@ -69,6 +69,18 @@ def test_bundle_has_the_sparsity_exactly(make_context: MakeContext, start: Start
     record = json.loads((context.folder / RECORD).read_text())
     assert [epoch["training"] for epoch in record["history"]] == [1, 2, 3]
     assert record["rounds"] == round_sparsities(0.6, 2)
+
+
+def test_every_matrix_is_pruned_alike_by_default(make_context: MakeContext) -> None:
+    context = make_context()
+    model = load_model(context.parent)
+    places = places_of(model, "decoder")
+    for number, place in enumerate(places):
+        place.variable.assign(place.variable.numpy() * 10.0 ** (-3 * (number % 2)))
+    find_ticket(LotteryTicket(sparsity=0.75, rounds=1, training=TRAINING), context, model, places)
+    for place in places:
+        elements = place.variable.shape.num_elements()
+        assert np.count_nonzero(place.variable.numpy() == 0) == round(0.75 * elements), place.name
 
 
 @pytest.mark.slow
