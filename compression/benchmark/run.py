@@ -18,6 +18,7 @@ from compression.benchmark.jobs import JobTime, Point, captioner_of, points_of, 
 from compression.benchmark.repeated_images import RepeatedImages
 from compression.benchmark.report import write_report
 from compression.measuring.fresh_process import measure_afresh
+from compression.measuring.start_line import call_off
 
 _LOOP_IMAGES = 2048  # enough for a steady rate; all of a job's would take as long as the job
 
@@ -99,11 +100,14 @@ def _stages(
 def _loops(config: BenchmarkConfig, images: RepeatedImages, point: Point, together: int) -> float:
     """Seconds an image of each of so many loops at once, by the sum of their rates."""
     request = _request(config, images, point) | {"together": together}
-    with ThreadPoolExecutor(together) as pool, tempfile.TemporaryDirectory(prefix="capstan-start-") as start:
+    with tempfile.TemporaryDirectory(prefix="capstan-start-") as start, ThreadPoolExecutor(together) as pool:
         run = partial(measure_afresh, "loop", **request, start=start)
         loops = [pool.submit(run, slot=slot) for slot in range(together)]
-        # The first that fails ends this, and takes the folder along, where the others wait for it.
-        rates = [1 / loop.result() for loop in as_completed(loops)]
+        try:
+            rates = [1 / loop.result() for loop in as_completed(loops)]
+        except BaseException:
+            call_off(Path(start))
+            raise
     return together / sum(rates)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 _POLL_S = 0.005
 _PATIENCE_S = 600.0
+_CALLED_OFF = "called off"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,11 +30,22 @@ class StartLine:
 
         Raises:
             TimeoutError: some never came.
-            FileNotFoundError: the folder is gone, since one of them failed.
+            RuntimeError: it was called off.
         """
         (self.folder / str(self.slot)).touch()
         end_s = time.monotonic() + patience_s
-        while (here := sum(1 for _ in self.folder.iterdir())) < self.together:
+        while len(here := self._here()) < self.together:
             if time.monotonic() > end_s:
-                raise TimeoutError(f"{here} of {self.together} processes were ready after {patience_s:g} s")
+                raise TimeoutError(f"{len(here)} of {self.together} processes were ready after {patience_s:g} s")
             time.sleep(_POLL_S)
+
+    def _here(self) -> list[str]:
+        names = [path.name for path in self.folder.iterdir()]
+        if _CALLED_OFF in names:
+            raise RuntimeError("another process that was to begin at the same time failed")
+        return names
+
+
+def call_off(folder: Path) -> None:
+    """End the waiting of those that wait in a folder, since another one failed."""
+    (folder / _CALLED_OFF).touch()

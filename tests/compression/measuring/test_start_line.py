@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from compression.measuring.start_line import StartLine
+from compression.measuring.start_line import StartLine, call_off
 
 
 def test_nobody_starts_before_all_are_there(tmp_path: Path) -> None:
@@ -19,3 +19,9 @@ def test_nobody_starts_before_all_are_there(tmp_path: Path) -> None:
 def test_who_waits_in_vain_says_so(tmp_path: Path) -> None:
     with pytest.raises(TimeoutError, match=r"1 of 2 processes were ready after 0\.05 s"):
         StartLine(tmp_path, 0, 2).wait(0.05)
+
+
+def test_nobody_starts_when_it_was_called_off(tmp_path: Path) -> None:
+    call_off(tmp_path)
+    with pytest.raises(RuntimeError, match="at the same time failed"):
+        StartLine(tmp_path, 0, 2).wait(5)
