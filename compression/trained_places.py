@@ -7,7 +7,7 @@ from caption_core.models.captioning import CaptioningModel
 from caption_core.runtimes.tensorflow import load_model
 from compression.context import StepContext
 from compression.fine_tuning import by_training
-from compression.masks import apply_masks, global_masks, magnitudes
+from compression.masks import apply_masks, magnitude_masks
 from compression.places import Place, chosen_places
 from compression.random_weights import restart_decoder
 from compression.settings.pruning import Magnitude, Snip, Supermask
@@ -46,4 +46,4 @@ def split_places(model: CaptioningModel, step: Magnitude | Snip | Supermask) -> 
 def prune_at_once(places: list[Place], sparsity: float) -> None:
     """Prune matrices that don't train, by magnitude, to the sparsity of those that do."""
     if places:
-        apply_masks(places, global_masks(magnitudes(places), sparsity))
+        apply_masks(places, magnitude_masks(places, sparsity, "blind"))

@@ -16,7 +16,7 @@ Way = Callable[[], int]
 
 
 def photographs(folder: Path) -> list[Path]:
-    """The first JPEG files of a folder."""
+    """The first 32 JPEG files of a folder."""
     files = sorted(folder.glob("*.jpg"))[:_IMAGES]
     if not files:
         raise click.UsageError(f"{folder}: no .jpg files here")

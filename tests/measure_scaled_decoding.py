@@ -1,7 +1,7 @@
-"""What decoding at smaller scales costs in CIDEr-D: `python -m tests.measure_scaled_decoding IMAGES CAPTIONS`.
+"""What decoding at smaller scales costs: `python -m tests.measure_scaled_decoding IMAGES CAPTIONS --size 1024 768`.
 
-Every photograph is enlarged and saved as JPEG, in some sizes and mirrored too, and captioned as decoded whole, by
-default and with `--fast-decode`. A difference is a photograph's mean over its sizes, the interval one over photographs.
+Every photograph is enlarged to each of the sizes and saved as JPEG, mirrored too, and captioned as decoded whole, by
+default and with `--fast-decode`. A difference is a photograph's mean over all these, the interval one over photographs.
 """
 
 from __future__ import annotations
@@ -74,6 +74,8 @@ def main(images: Path, captions: str, bundle: Path, sizes: Sequence[tuple[int, i
     """Print the change of CIDEr-D, in points, against images that are decoded whole."""
     references = read_captions([ReferenceFile(captions)])
     names = sorted(name for name in references if (images / name).is_file())[:limit]
+    if not names:
+        raise click.UsageError(f"{images}: no photograph here that {captions} has captions of")
     scored = {name: references[name] for name in names}
     captioner = load_captioner(bundle)
     changes: dict[str, list[NDArray[np.float64]]] = {}

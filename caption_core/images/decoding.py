@@ -48,9 +48,9 @@ class ImageLimits:
         max_bytes: size of the encoded image; larger ones are not read.
         truncated: caption what could be decoded of a file that is cut off or damaged after its header, where the
             format allows it.
-        fast_decode: decode JPEGs at the smallest of their scales that is one and a half times as large as the
-            captioner's images, in place of twice; pixels then differ a little more from those that captioners are
-            trained with.
+        fast_decode: decode JPEGs at the smallest of their scales that is at least one and a half times as large
+            as the captioner's images, in place of at least twice; pixels then differ a little more from those that
+            captioners are trained with.
     """
 
     max_pixels: int = 1 << 27

@@ -106,7 +106,7 @@ class Decoder(tf_keras.Model):
         captions, length = tf.shape(tokens)[1], tf.shape(tokens)[2]
         embedded = tf.gather(self.embedding, tokens)
         embedded = dropout(embedded, self.config.embedding_dropout, dropout_seed, _EMBEDDING_PLACE)
-        # Arrays of tensors: the gradient of a slice would be as large as all that it was cut from.
+        # Steps are read from an array: the gradient of a slice of `words` would be as large as all of `words`.
         words = self.read_words(embedded)
         steps = tf.TensorArray(words.dtype, size=length).unstack(tf.transpose(words, (2, 0, 1, 3)))  # each [B, K, size]
         outputs = tf.TensorArray(words.dtype, size=length)

@@ -12,7 +12,8 @@ from compression.settings.training import Training
 
 Ranking = Literal["uniform", "blind", "distribution"]
 """Which magnitudes are compared: those of one weight matrix, of each of which the same share is left out; of all, with
-one threshold; or of all, each as a multiple of its matrix' standard deviation (See et al. 2016, arXiv 1606.09274)."""
+one threshold; or of all, each as a multiple of its matrix' standard deviation (See et al. 2016, arXiv 1606.09274). At
+high sparsity one threshold may leave too little of the matrices whose weights are small."""
 
 
 class Magnitude(Step):
@@ -134,8 +135,7 @@ class LotteryTicket(Step):
     """Iterative magnitude pruning with rewinding (Frankle and Carbin 2019, arXiv 1803.03635).
 
     Attributes:
-        method: which magnitudes are compared; see `Ranking`. At high sparsity one threshold leaves nothing of a matrix
-            of small weights, and of what is computed with it.
+        method: which magnitudes are compared; see `Ranking`.
         rounds: prunings; a training comes before each, and one after the last, all from the rewound weights.
         rewind: to the weights that the chain's step began with (`parent`) or to random ones (`random`, the paper's).
     """

@@ -31,7 +31,7 @@ def apply(step: LotteryTicket, context: StepContext) -> Bundle:
     places = chosen_places(model, step.part, step.layers)
     history = find_ticket(step, context, model, places)
     history += _trained(step, context, model, step.rounds + 1)
-    did = f"{step.part} to {step.sparsity:.1%} zeros in {step.rounds} rounds of pruning and rewinding"
+    did = f"{step.part} to {step.sparsity:.1%} zeros in {step.rounds} rounds of {step.method} pruning and rewinding"
     bundle = write_float_child(context, step, model, did=did)
     rounds = round_sparsities(step.sparsity, step.rounds)
     record_step(context, step, history=history, rounds=rounds, **sparsity_figures(places))

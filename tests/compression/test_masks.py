@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+from typing import get_args
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from compression.masks import apply_masks, global_masks, magnitudes, sparsity_figures, sparsity_of
+from compression.masks import apply_masks, global_masks, magnitude_masks, magnitudes, sparsity_figures, sparsity_of
+from compression.settings.pruning import Ranking
 from tests.compression.builders import normal_weights, place_of
 
 SCORES = st.lists(
@@ -66,3 +69,40 @@ def test_sparsity_counts_elements_of_all_places() -> None:
         {"name": "b", "elements": 10, "sparsity": 0.0},
     ]
     np.testing.assert_array_equal(magnitudes([place_of("a", -np.ones((1, 2), np.float32))])["a"], [[1, 1]])
+
+
+def test_blind_has_one_threshold_and_distribution_one_for_each_deviation() -> None:
+    places = [place_of("wide", 10 * normal_weights(40, 50)), place_of("narrow", normal_weights(40, 50, seed=1))]
+    sizes = magnitudes(places)
+
+    blind = magnitude_masks(places, 0.5, "blind")
+    pruned = np.concatenate([sizes[name][~blind[name]] for name in sizes])
+    kept = np.concatenate([sizes[name][blind[name]] for name in sizes])
+    assert pruned.max() <= kept.min()
+    assert blind["narrow"].mean() < 0.2
+    assert blind["wide"].mean() > 0.8
+
+    spread = magnitude_masks(places, 0.5, "distribution")
+    multiples = {place.name: sizes[place.name] / place.variable.numpy().std() for place in places}
+    pruned = np.concatenate([multiples[name][~spread[name]] for name in sizes])
+    kept = np.concatenate([multiples[name][spread[name]] for name in sizes])
+    assert pruned.max() <= kept.min()
+    assert spread["narrow"].mean() == pytest.approx(0.5, abs=0.05)
+
+
+@pytest.mark.parametrize("method", get_args(Ranking))
+def test_zeros_that_are_there_count(method: Ranking) -> None:
+    weights = normal_weights(10, 10)
+    weights[:4] = 0
+    masks = magnitude_masks([place_of("a", weights)], 0.5, method)
+
+    assert not masks["a"][:4].any()
+    assert np.count_nonzero(~masks["a"]) == 50
+
+
+def test_matrix_of_equal_weights_has_no_deviation_and_is_kept() -> None:
+    places = [place_of("equal", np.full((5, 5), 0.1, np.float32)), place_of("other", normal_weights(5, 5))]
+    masks = magnitude_masks(places, 0.4, "distribution")
+
+    assert masks["equal"].all()
+    assert np.count_nonzero(~masks["other"]) == 20

@@ -1,28 +1,24 @@
 from __future__ import annotations
 
 import json
-from typing import Literal
+from typing import get_args
 
 import numpy as np
 import pytest
 
 from caption_core.errors import UsageError
 from caption_core.runtimes.tensorflow import load_model
-from compression.masks import magnitude_masks, magnitudes, sparsity_of
+from compression.masks import sparsity_of
 from compression.places import places_of
-from compression.settings.pruning import Hard
+from compression.settings.pruning import Hard, Ranking
 from compression.settings.training import Training
 from compression.steps.hard import apply
 from compression.variants import RECORD
-from tests.compression.builders import normal_weights, place_of
 from tests.compression.conftest import MakeContext
 
-Method = Literal["uniform", "blind", "distribution"]
-METHODS: tuple[Method, ...] = ("uniform", "blind", "distribution")
 
-
-@pytest.mark.parametrize("method", METHODS)
-def test_decoder_has_exactly_the_sparsity(make_context: MakeContext, method: Method) -> None:
+@pytest.mark.parametrize("method", get_args(Ranking))
+def test_decoder_has_exactly_the_sparsity(make_context: MakeContext, method: Ranking) -> None:
     context = make_context(captions=False)
     bundle = apply(Hard(part="decoder", sparsity=0.37, method=method), context)
 
@@ -50,43 +46,6 @@ def test_kept_weights_and_the_other_part_stay_as_they_were(make_context: MakeCon
         np.testing.assert_array_equal(new.variable.numpy()[kept], old.variable.numpy()[kept])
     for old, new in zip(before.encoder.get_weights(), after.encoder.get_weights(), strict=True):
         np.testing.assert_array_equal(old, new)
-
-
-def test_blind_has_one_threshold_and_distribution_one_for_each_deviation() -> None:
-    places = [place_of("wide", 10 * normal_weights(40, 50)), place_of("narrow", normal_weights(40, 50, seed=1))]
-    sizes = magnitudes(places)
-
-    blind = magnitude_masks(places, 0.5, "blind")
-    pruned = np.concatenate([sizes[name][~blind[name]] for name in sizes])
-    kept = np.concatenate([sizes[name][blind[name]] for name in sizes])
-    assert pruned.max() <= kept.min()
-    assert blind["narrow"].mean() < 0.2
-    assert blind["wide"].mean() > 0.8
-
-    spread = magnitude_masks(places, 0.5, "distribution")
-    multiples = {place.name: sizes[place.name] / place.variable.numpy().std() for place in places}
-    pruned = np.concatenate([multiples[name][~spread[name]] for name in sizes])
-    kept = np.concatenate([multiples[name][spread[name]] for name in sizes])
-    assert pruned.max() <= kept.min()
-    assert spread["narrow"].mean() == pytest.approx(0.5, abs=0.05)
-
-
-@pytest.mark.parametrize("method", METHODS)
-def test_zeros_that_are_there_count(method: Method) -> None:
-    weights = normal_weights(10, 10)
-    weights[:4] = 0
-    masks = magnitude_masks([place_of("a", weights)], 0.5, method)
-
-    assert not masks["a"][:4].any()
-    assert np.count_nonzero(~masks["a"]) == 50
-
-
-def test_matrix_of_equal_weights_has_no_deviation_and_is_kept() -> None:
-    places = [place_of("equal", np.full((5, 5), 0.1, np.float32)), place_of("other", normal_weights(5, 5))]
-    masks = magnitude_masks(places, 0.4, "distribution")
-
-    assert masks["equal"].all()
-    assert np.count_nonzero(~masks["other"]) == 20
 
 
 def test_encoder_is_pruned_where_layers_say(make_context: MakeContext) -> None:
