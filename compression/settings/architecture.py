@@ -59,25 +59,17 @@ class FactorizeEmbedding(Step):
     """
 
     kind: ClassVar[str] = "factorize_embedding"
+    part: ClassVar[Part] = "decoder"
     rank: Annotated[int, Field(ge=1)]
     training: Training | None = None
-
-    @property
-    def parts(self) -> tuple[Part, ...]:
-        """The decoder."""
-        return ("decoder",)
 
 
 class TieEmbedding(Step):
     """The output layer tied to the word embedding (Press and Wolf 2017, arXiv 1608.05859), of a decoder that isn't."""
 
     kind: ClassVar[str] = "tie_embedding"
+    part: ClassVar[Part] = "decoder"
     training: Training | None = None
-
-    @property
-    def parts(self) -> tuple[Part, ...]:
-        """The decoder."""
-        return ("decoder",)
 
 
 class CutVocabulary(Step):
@@ -88,10 +80,6 @@ class CutVocabulary(Step):
     """
 
     kind: ClassVar[str] = "cut_vocabulary"
+    part: ClassVar[Part] = "decoder"
     words: Annotated[int, Field(ge=1)]
     training: Training | None = None
-
-    @property
-    def parts(self) -> tuple[Part, ...]:
-        """The decoder."""
-        return ("decoder",)
