@@ -15,6 +15,7 @@ import pytest
 
 from caption_core.archive.outcomes import OutcomeCounts
 from caption_core.archive.parts import list_parts
+from caption_core.archive.sources.folder import FolderSource
 from caption_core.archive.sources.options import InputOptions
 from caption_core.archive.storage import Storage
 from caption_core.engine import captioning_run
@@ -37,6 +38,7 @@ from tests.builders import (
 )
 from tests.fake_captioner import DEADLY, POISON, FakeLoader, expected_caption, fake_spec
 from tests.integration.warm_ray import WarmRay
+from tests.strange_source import StrangeSource
 
 # A hang is what these tests look for; a run takes some seconds, on a loaded machine a minute.
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
@@ -302,6 +304,21 @@ def test_an_image_that_kills_its_workers_is_a_failed_row(run: Run) -> None:
     rows = run.rows()
     assert rows["0/00000.png"]["error_kind"] == "crashed"
     assert all(rows[name]["caption"] == expected_caption(colours[name]) for name in colours if name != "0/00000.png")
+
+
+def test_an_image_that_kills_decoding_tasks_is_a_failed_row(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    colours = write_images(run.source, 24)
+    notes, deadly = run.calls.with_name("notes"), "0/00003.png"
+    notes.mkdir()
+    strange = StrangeSource(run.source, notes=notes, deadly=frozenset([deadly]))
+    monkeypatch.setattr(FolderSource, "at", lambda *_, **__: strange)
+    report = run(claim=ActorClaim(1, decoders=1))
+    assert report.counts == OutcomeCounts(23, {"crashed": 1})
+    rows = run.rows()
+    assert rows[deadly]["error_kind"] == "crashed"
+    assert all(rows[name]["caption"] == expected_caption(colours[name]) for name in colours if name != deadly)
+    actors = {process for process, *_ in run.loads()}
+    assert {path.name for path in notes.iterdir()} - actors, "tasks read, too"
 
 
 @pytest.mark.parametrize("what", ["missing", "a file", "empty"])
