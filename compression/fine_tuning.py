@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -13,6 +14,7 @@ import tf_keras
 from numpy.typing import NDArray
 
 from caption_core.models.captioning import CaptioningModel
+from caption_core.models.decoder import Decoder
 from caption_core.models.encoders import split_encoder
 from caption_core.models.weights import Weights, assign_weights, named_weights
 from caption_core.search import SearchSettings
@@ -142,7 +144,9 @@ class Tuner:
         return DistilledCaptions(self._upper, decoder, dev, table, teacher, training, _SMOOTHING)
 
     def _traced_loss(self, *tensors: tf.Tensor) -> tf.Tensor:
-        with replaced(self._constraint.values(tensors[-1]), self._constraint.places), self._constraint.traced():
+        weights = replaced(self._constraint.values(tensors[-1]), self._constraint.places)
+        dropout = scaled_dropout(self._model.decoder, self._training.dropout_scale)
+        with weights, dropout, self._constraint.traced():
             return self._objective.loss(*tensors) + self._constraint.penalty()
 
     def _traced_gradients(self, *tensors: tf.Tensor) -> list[tf.Tensor]:
@@ -202,6 +206,17 @@ class Tuner:
     def _assign(self, weights: Weights) -> None:
         assign_weights("encoder", self._model.encoder, weights)
         assign_weights("decoder", self._model.decoder, weights)
+
+
+@contextmanager
+def scaled_dropout(decoder: Decoder, scale: float) -> Iterator[None]:
+    """Let a decoder drop `scale` times as much, in what is traced meanwhile."""
+    config = decoder.config
+    decoder.config = config.with_scaled_dropout(scale)
+    try:
+        yield
+    finally:
+        decoder.config = config
 
 
 def by_training(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
+from typing import Self
 
 from caption_core.errors import UsageError
 
@@ -29,6 +30,11 @@ class DecoderConfig:
         for field in fields(self):
             _check_value(field.name, str(field.type), getattr(self, field.name))
         self._check()
+
+    def with_scaled_dropout(self, scale: float) -> Self:
+        """The same decoder's, every dropout rate times `scale` (from 0 to 1)."""
+        rates = [field.name for field in fields(self) if field.name.endswith("_dropout")]
+        return replace(self, **{name: scale * getattr(self, name) for name in rates})
 
     def _check(self) -> None:
         """Checks of one decoder's own (`super().__post_init__` doesn't work in a dataclass with slots)."""

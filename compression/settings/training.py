@@ -28,6 +28,8 @@ class Training(Settings):
         images: train on the first so many images only.
         batch_images: images of an update; fewer make more updates an epoch, which sparse weights need.
         views: in how many ways an image is seen; None is as the data have it.
+        dropout_scale: of the decoder's dropout rates. Fewer weights fit the training data less closely, and need less
+            dropout: by the square root of their share, in Han et al. 2015 (arXiv 1506.02626).
     """
 
     epochs: Annotated[int, Field(ge=1, le=1000)] = 4
@@ -42,6 +44,7 @@ class Training(Settings):
     images: Annotated[int, Field(ge=1)] | None = None
     batch_images: Annotated[int, Field(ge=1, le=4096)] = 32
     views: Annotated[int, Field(ge=1, le=64)] | None = None
+    dropout_scale: Annotated[float, Field(ge=0.0, le=1.0)] = 1.0
 
     @model_validator(mode="after")
     def _fits(self) -> Training:

@@ -47,6 +47,14 @@ def test_impossible_settings_are_refused(name: str, settings: dict[str, Any], me
         decoder_config(name, {**NEEDED, **settings})
 
 
+@pytest.mark.parametrize("name", DECODERS)
+def test_dropout_rates_are_scaled_together_and_nothing_else_is(name: str) -> None:
+    config = decoder_config(name, NEEDED)
+    before, after = asdict(config), asdict(config.with_scaled_dropout(0.5))
+    assert all(rate == 0.5 * before[field] for field, rate in after.items() if field.endswith("_dropout"))
+    assert all(value == before[field] for field, value in after.items() if not field.endswith("_dropout"))
+
+
 def test_a_missing_size_is_named() -> None:
     with pytest.raises(UsageError, match=r"decoder merge: .*feature_channels"):
         decoder_config("merge", {"vocabulary_size": 5})

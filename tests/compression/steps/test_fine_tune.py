@@ -1,12 +1,16 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from caption_core.bundle import Bundle
 from caption_core.errors import UsageError
+from caption_core.models.weights import bundle_weights
 from caption_core.runtimes.tensorflow import load_model
+from compression.context import StepContext
 from compression.places import places_of
 from compression.settings.fine_tuning import FineTune
 from compression.settings.pruning import Hard
@@ -14,6 +18,7 @@ from compression.settings.training import Training
 from compression.steps.fine_tune import apply
 from compression.steps.hard import apply as prune
 from compression.variants import RECORD
+from tests.compression.builders import rewritten
 from tests.compression.conftest import MakeContext
 
 STEP = FineTune(training=Training(epochs=2, learning_rate=0.01, warmup_steps=0))
@@ -34,6 +39,30 @@ def test_zeros_stay_and_the_other_weights_train(make_context: MakeContext) -> No
     record = json.loads((context.folder / RECORD).read_text())
     assert record["kind"] == "fine_tune"
     assert [epoch["epoch"] for epoch in record["history"]] == [1, 2]
+
+
+def with_dropout(bundle: Bundle, folder: Path, rate: float) -> Path:
+    """The same captioner with a decoder that drops at this rate while it trains."""
+    settings = dict(bundle.manifest.architecture.decoder_config)
+    settings |= {name: rate for name in settings if name.endswith("_dropout")}
+    return rewritten(bundle, folder, bundle_weights(bundle), {"decoder_config": settings}).folder
+
+
+def losses(context: StepContext, dropout_scale: float) -> list[float]:
+    """Of two epochs of one batch, in which the weights as good as stay."""
+    still = Training(epochs=2, learning_rate=1e-12, warmup_steps=0, batch_images=12, dropout_scale=dropout_scale)
+    bundle = apply(FineTune(training=still), context)
+    assert bundle.manifest.architecture == context.parent.manifest.architecture
+    return [epoch["loss"] for epoch in json.loads((context.folder / RECORD).read_text())["history"]]
+
+
+def test_less_is_dropped_where_that_is_asked_for(make_context: MakeContext, tmp_path: Path) -> None:
+    parent = with_dropout(make_context().parent, tmp_path / "parent", 0.6)
+    without, half, whole = (losses(make_context(parent=parent, name=f"{by}"), by) for by in (0.0, 0.5, 1.0))
+    assert without[0] == without[1]
+    assert whole[0] != whole[1]
+    assert without[0] < min(half)
+    assert max(half) < min(whole)
 
 
 def test_training_needs_captions(make_context: MakeContext) -> None:
