@@ -32,8 +32,9 @@ _PACKED_BITS: dict[int, int] = {_TYPE.INT4: 4, _TYPE.INT2: 2}
 # Shapes, axes and indices have these types too; a bias has a scale.
 _INDEX_TYPES = frozenset((_TYPE.INT32, _TYPE.INT64))
 
-# What the converter calls a layer's product, after the layer's name, and the weight's name in float bundles.
-_LAYER = re.compile(r"(?:^|[/;])([^/;]+)(?:/Tensordot)?/(Conv2D|depthwise|MatMul|BiasAdd)(?=$|[/;])")
+# What the converter calls a layer's product, after the layer's name, and the weight's name in float bundles. It numbers
+# those that are made of one and the same.
+_LAYER = re.compile(r"(?:^|[/;])([^/;]+)(?:/Tensordot)?/(Conv2D|depthwise|MatMul|BiasAdd)\d*(?=$|[/;])")
 _WEIGHT_NAMES = {"Conv2D": "kernel", "depthwise": "depthwise_kernel", "MatMul": "kernel"}
 
 

@@ -8,7 +8,7 @@ from caption_core.bundle import Bundle, open_bundle
 from caption_core.errors import BundleError
 from compression.measuring.litert_constants import litert_weights
 from compression.measuring.stored_weights import StoredWeight
-from tests.compression.measuring.weight_bundles import as_int4, dense_graph, floats, litert_bundle
+from tests.compression.measuring.weight_bundles import as_int4, dense_graph, floats, litert_bundle, renamed
 
 GENERATOR = np.random.default_rng(0)
 KERNEL = np.where(GENERATOR.random((64, 48)) < 0.7, 0, GENERATOR.choice([-7, 3, 7], (64, 48))).astype(np.float32)
@@ -36,6 +36,12 @@ def test_zeros_and_values_are_those_of_the_layer(bundled: Path, tmp_path: Path, 
     # Shapes and axes are no weights.
     others = [weight for name, weight in weights.items() if weight is not kernel]
     assert [(weight.elements, weight.nonzeros, weight.is_matrix) for weight in others] == [(48, 47, False)]
+
+
+def test_a_product_that_the_converter_numbers_is_its_layers(bundled: Path, tmp_path: Path) -> None:
+    graph = renamed(dense_graph(KERNEL, BIAS), "dense/MatMul", "dense/Tensordot/MatMul1")
+    weights = weights_of(bundle_of(bundled, tmp_path / "b", graph), "encoder.tflite")
+    assert weights["decoder/dense/kernel"].elements == KERNEL.size
 
 
 def test_int4_is_two_weights_a_byte(bundled: Path, tmp_path: Path) -> None:

@@ -68,3 +68,13 @@ def as_int4(graph: bytes) -> bytes:
             tensor.type = schema.TensorType.INT4
             model.buffers[tensor.buffer].data = nibbles[::2] | nibbles[1::2] << 4
     return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
+
+
+def renamed(graph: bytes, old: str, new: str) -> bytes:
+    """The graph with `new` in place of `old` in its tensors' names, at least one of which has it."""
+    model = flatbuffer_utils.convert_bytearray_to_object(bytearray(graph))
+    having = [tensor for tensor in model.subgraphs[0].tensors if old.encode() in tensor.name]
+    assert having
+    for tensor in having:
+        tensor.name = tensor.name.replace(old.encode(), new.encode())
+    return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
