@@ -10,16 +10,13 @@ import ray
 from ray.exceptions import RayError, RayTaskError
 
 import compression
-from caption_core.bundle import MANIFEST, open_bundle
+from caption_core.bundle import open_bundle
 from caption_core.engine.cluster import ClusterConfig, connected, worker_environment
 from caption_core.errors import CapstanError
-from compression.files import write_json
-from compression.study_run import Plan, StudyConfig, StudyOutcome, Tell, finish_variant, is_measured
+from compression.study_run import Plan, StudyConfig, StudyOutcome, Tell, finish_variant, is_measured, is_taken
 from compression.variants import StepNode, Variant
 
 _MAX_RETRIES = 2  # of a task whose process or machine was lost; a step that raises is not tried again
-
-_FAILURES = "failures.json"
 
 
 def make_variants(config: StudyConfig, plan: Plan, *, address: str | None, tell: Tell) -> StudyOutcome:
@@ -39,9 +36,7 @@ def make_variants(config: StudyConfig, plan: Plan, *, address: str | None, tell:
         measured = {
             variant.name: _submit_measurement(config, plan, variant, steps) for variant in config.study.variants
         }
-        outcome = _collect(config, measured, tell)
-    write_json(config.output / _FAILURES, outcome.failed)
-    return outcome
+        return _collect(config, measured, tell)
 
 
 def _submit_steps(config: StudyConfig, plan: Plan, tell: Tell) -> dict[str, ray.ObjectRef[str] | None]:
@@ -49,7 +44,7 @@ def _submit_steps(config: StudyConfig, plan: Plan, tell: Tell) -> dict[str, ray.
     tasks: dict[str, ray.ObjectRef[str] | None] = {}
     names = ray.put(plan.train_names)
     for node in plan.nodes:
-        if (config.step_folder(node.key) / "bundle" / MANIFEST).exists():
+        if is_taken(config, node):
             tasks[node.key] = None
             continue
         before = tasks[node.parent] if node.parent else None

@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from caption_core.errors import UsageError
+from compression.files import write_text
 
 MEASUREMENT = "measurement.json"
 """Its name in a variant's folder; the captions that `Quality.captions` names stand beside it."""
@@ -104,7 +105,7 @@ class Quality(_Record):
 
 
 class Machine(_Record):
-    """Where speed was measured."""
+    """Where speed was measured; where it was not, what scored the captions."""
 
     processor: str
     cores: int
@@ -129,6 +130,7 @@ class Measurement(_Record):
         beam_width: the captioner's own, where nothing else is asked for.
         random_weights: the encoder's weights are random: scores say nothing.
         load_s: from a folder's name to a captioner, in seconds; imports are not counted (see `measuring.loading`).
+            None where no times were measured.
         memory_mb: resident memory that the captioner added to a fresh process with its runtime imported, after its
             first captions, in 10^6 bytes.
         steps: the chain's records, one a step: its kind, settings, seconds, history of epochs.
@@ -146,13 +148,18 @@ class Measurement(_Record):
     beam_width: int
     random_weights: bool
     sizes: dict[str, Size]
-    load_s: float
+    load_s: float | None = None
     memory_mb: float
     layers: tuple[Layer, ...]
     speed: tuple[Speed, ...]
     quality: tuple[Quality, ...]
     machine: Machine
     steps: tuple[dict[str, Any], ...]
+
+
+def write_measurement(path: Path, measurement: Measurement) -> None:
+    """Write a measurement, whole or not at all."""
+    write_text(path, measurement.model_dump_json(indent=1))
 
 
 def read_measurement(path: Path) -> Measurement:

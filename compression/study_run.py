@@ -14,14 +14,15 @@ from caption_core.metrics.reference_files import ReferenceFile
 from caption_core.metrics.split_files import read_split
 from caption_core.model_card import render_model_card
 from caption_core.training.config import DataConfig
-from compression.files import write_json, write_text
-from compression.measurement import MEASUREMENT, Measurement, read_measurement
+from compression.files import write_json
+from compression.measurement import MEASUREMENT, read_measurement
 from compression.measuring.quality import ScoredSplit
 from compression.measuring.timing import Timing
 from compression.study import Study
 from compression.variants import RECORD, StepNode, Variant, digest_of, nodes_of, union
 
 _IDENTITY = "study.json"
+_FAILURES = "failures.json"
 _SAMPLE_IMAGES = 256
 _STEPS, _VARIANTS = "steps", "variants"
 
@@ -99,12 +100,20 @@ class StudyConfig:
         if self.cpus_per_task < 1:
             raise UsageError(f"CPUs a task must be at least 1, not {self.cpus_per_task}")
 
-    def sample_files(self) -> tuple[Path, ...]:
-        """Images that speed is measured on; the sample photographs stand in where there are none."""
+    def scored_files(self) -> tuple[Path, ...]:
+        """Images that are scored; none where nothing is.
+
+        Raises:
+            UsageError: their split or references can't be read.
+        """
         if self.scored is None:
             return ()
         names = ReferenceFile(self.scored.references).split_ids(self.scored.split, numeric_ids=False)
-        return tuple(self.scored.images / name for name in names[:_SAMPLE_IMAGES])
+        return tuple(self.scored.images / name for name in names)
+
+    def sample_files(self) -> tuple[Path, ...]:
+        """Images that speed is measured on; the sample photographs stand in where there are none."""
+        return self.scored_files()[:_SAMPLE_IMAGES]
 
     def step_folder(self, key: str) -> Path:
         """Where a step's bundle and record are."""
@@ -121,7 +130,7 @@ class StudyOutcome:
 
     Attributes:
         made: bundles by variant's name.
-        failed: causes by variant's name.
+        failed: causes by variant's name; one that was made, but can't be timed, is in both.
     """
 
     made: dict[str, Path]
@@ -160,8 +169,22 @@ def plan_study(config: StudyConfig) -> Plan:
     names, digest = config.data.read()
     if has_images and not names:
         raise UsageError("training images need a split: give --train-split")
+    if config.timing is not None:
+        config.timing.check_cores()
+    _check_scored(config)
     chains = {v.name: nodes_of(v, bundles[v.model], digest) for v in config.study.variants}
     return Plan(bundles, chains, union(chains.values()), names)
+
+
+def _check_scored(config: StudyConfig) -> None:
+    """See to it that the images to score are there."""
+    if config.scored is None:
+        return
+    files = config.scored_files()
+    if not files:
+        raise UsageError(f"--score-split {config.scored.split}: no image is in it")
+    if missing := next((file for file in files if not file.is_file()), None):
+        raise UsageError(f"--score-split {config.scored.split}: {missing}: no such file")
 
 
 def run_study(config: StudyConfig, *, address: str | None, tell: Tell = print) -> StudyOutcome:
@@ -180,7 +203,10 @@ def run_study(config: StudyConfig, *, address: str | None, tell: Tell = print) -
 
     outcome = make_variants(config, plan, address=address, tell=tell)
     if config.timing is not None:
-        _time_variants(config, outcome, tell)
+        from compression.study_timing import time_variants
+
+        outcome = StudyOutcome(outcome.made, outcome.failed | time_variants(config, outcome.made, tell))
+    write_json(config.output / _FAILURES, outcome.failed)
     return outcome
 
 
@@ -236,26 +262,13 @@ def _bundle_name(parent: str, study: str, variant: Variant) -> str:
     return name[:80]
 
 
+def is_taken(config: StudyConfig, node: StepNode) -> bool:
+    """Whether a step is done: its record is written last."""
+    folder = config.step_folder(node.key)
+    return (folder / "bundle" / MANIFEST).exists() and (folder / RECORD).exists()
+
+
 def step_records(config: StudyConfig, nodes: Sequence[StepNode]) -> list[dict[str, Any]]:
     """What a variant's steps wrote down of themselves."""
     paths = [config.step_folder(node.key) / RECORD for node in nodes]
     return [json.loads(path.read_text(encoding="utf-8")) for path in paths if path.exists()]
-
-
-def _time_variants(config: StudyConfig, outcome: StudyOutcome, tell: Tell) -> None:
-    """Measure the speed of all variants side by side, if any has none yet: ratios hold within one run only."""
-    from compression.measuring.speed import measure_speeds
-
-    paths = {name: bundle.parent / MEASUREMENT for name, bundle in outcome.made.items()}
-    found = {name: read_measurement(path) for name, path in paths.items()}
-    if config.timing is None or all(measurement.speed for measurement in found.values()):
-        return
-    tell(f"measuring the speed of {len(found)} captioners in turns")
-    speeds = measure_speeds(outcome.made, config.timing, config.sample_files(), tell)
-    for name, path in paths.items():
-        write_measurement(path, found[name].model_copy(update={"speed": speeds[name]}))
-
-
-def write_measurement(path: Path, measurement: Measurement) -> None:
-    """Write a measurement, whole or not at all."""
-    write_text(path, measurement.model_dump_json(indent=1))

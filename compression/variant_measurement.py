@@ -1,4 +1,4 @@
-"""A finished variant to its measurement, but for its speed, which is measured when everything else is done."""
+"""A finished variant to its measurement, but for all times, which are measured when everything else is done."""
 
 from __future__ import annotations
 
@@ -6,21 +6,20 @@ from collections.abc import Sequence
 from typing import Any
 
 from caption_core.bundle import Bundle
-from compression.measurement import MEASUREMENT, Measurement
+from compression.measurement import MEASUREMENT, Measurement, write_measurement
 from compression.measuring.layers import measure_layers
 from compression.measuring.loading import measure_loading
 from compression.measuring.machine import measure_machine
 from compression.measuring.quality import measure_quality
 from compression.measuring.sizes import measure_sizes
-from compression.study_run import StudyConfig, step_records, write_measurement
+from compression.study_run import StudyConfig, step_records
 from compression.variants import StepNode, Variant
 
 
 def measure_variant(config: StudyConfig, variant: Variant, nodes: Sequence[StepNode], bundle: Bundle) -> Measurement:
-    """Measure sizes, layers, loading and quality, and write the measurement beside the bundle."""
+    """Measure sizes, layers, memory and quality, and write the measurement beside the bundle."""
     folder, threads = bundle.folder.parent, config.cpus_per_task
     records = step_records(config, nodes)
-    loading = measure_loading(bundle.folder, threads=threads)
     scored = config.scored
     measurement = Measurement(
         variant=variant.name,
@@ -35,8 +34,7 @@ def measure_variant(config: StudyConfig, variant: Variant, nodes: Sequence[StepN
         beam_width=bundle.manifest.search.beam_width,
         random_weights=variant.model in config.random_weights,
         sizes=measure_sizes(bundle),
-        load_s=loading.load_s,
-        memory_mb=loading.memory_mb,
+        memory_mb=measure_loading(bundle.folder, threads=threads, runs=1).memory_mb,
         layers=measure_layers(bundle, _layer_errors(records)),
         speed=(),
         quality=tuple(

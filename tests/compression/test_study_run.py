@@ -6,10 +6,14 @@ import pytest
 from caption_core.bundle import open_bundle
 from caption_core.errors import UsageError
 from compression.measurement import MEASUREMENT
+from compression.measuring.quality import ScoredSplit
+from compression.measuring.timing import Timing
 from compression.settings.delivery import Store
+from compression.step_registry import apply_step
 from compression.steps.store import apply as store
 from compression.study import read_study
-from compression.study_run import StudyConfig, TrainingImages, finish_variant, is_measured, plan_study
+from compression.study_run import StudyConfig, TrainingImages, finish_variant, is_measured, is_taken, plan_study
+from compression.variants import RECORD
 from tests.bundle_builders import SyntheticSet
 from tests.step_contexts import step_context
 
@@ -69,3 +73,39 @@ def test_a_study_lacks_no_model_and_knows_all_that_are_given(tiny_bundle: Path, 
         replace(config, models={})
     with pytest.raises(UsageError, match="has no model 'other'"):
         replace(config, models={**config.models, "other": tiny_bundle})
+
+
+def test_a_step_is_done_once_its_record_is_there(
+    tiny_bundle: Path, synthetic_set: SyntheticSet, tmp_path: Path
+) -> None:
+    """The bundle comes first: a process that was killed between the two must not lose what the step measured."""
+    config = study_config(tmp_path, tiny_bundle, NO_DATA)
+    (node,) = plan_study(config).nodes
+    context = step_context(tiny_bundle, synthetic_set, config.step_folder(node.key))
+    apply_step(node.step, context)
+    assert is_taken(config, node)
+    (context.folder / RECORD).unlink()
+    assert not is_taken(config, node)
+
+
+def test_a_split_that_can_not_be_scored_is_refused(
+    tiny_bundle: Path, synthetic_set: SyntheticSet, tmp_path: Path
+) -> None:
+    config = study_config(tmp_path, tiny_bundle, NO_DATA)
+    captions = str(synthetic_set.folder / "captions.token.txt")
+    split = tmp_path / "split.txt"
+
+    def check(names: str) -> None:
+        split.write_text(names)
+        scored = ScoredSplit("split", synthetic_set.folder / "images", captions, str(split))
+        plan_study(replace(config, scored=scored))
+
+    check("red_plain.png\n")
+    with pytest.raises(UsageError, match=r"nowhere\.png: no such file"):
+        check("red_plain.png\nnowhere.png\n")
+
+
+def test_threads_that_can_not_be_timed_are_refused(tiny_bundle: Path, tmp_path: Path) -> None:
+    config = study_config(tmp_path, tiny_bundle, NO_DATA)
+    with pytest.raises(UsageError, match="999 threads can't be measured"):
+        plan_study(replace(config, timing=Timing(threads=(999,))))

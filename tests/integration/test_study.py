@@ -27,6 +27,7 @@ variants:
   impossible: [{hard: {part: decoder, sparsity: 0.5, layers: [no such layer]}}]
 finish: [{store: {codec: zstd}}]
 """
+TIMING = ("--threads", "1", "--time-images", "20", "--time-repeats", "1")
 
 
 def run_job(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
@@ -55,7 +56,7 @@ def finished(
     folder = tmp_path_factory.mktemp("study")
     (folder / "study.yaml").write_text(STUDY, encoding="utf-8")
     options = study_options(folder / "study.yaml", tiny_bundle, synthetic_set)
-    return folder / "out", run_job("study", *options, "--threads", "1", "--time-images", "20", "--time-repeats", "1")
+    return folder / "out", run_job("study", *options, *TIMING)
 
 
 def measurements(output: Path) -> dict[str, Measurement]:
@@ -77,6 +78,7 @@ def test_a_study_makes_and_measures_all_that_can_be_made(
         (1, 32, 1),
     }
     assert {speed.beam_width for speed in small.speed} == {1}
+    assert small.load_s
     assert small.quality[0].scores["CIDEr-D"] > 0
     assert small.steps[0]["kind"] == "hard"
 
@@ -112,13 +114,14 @@ def test_a_variants_bundle_captions(
     assert caption.text
 
 
-def test_the_same_study_does_nothing_again_whatever_is_said_of_timing(
+def test_the_same_study_does_nothing_again(
     finished: tuple[Path, subprocess.CompletedProcess[str]], synthetic_set: SyntheticSet, tiny_bundle: Path
 ) -> None:
     output, _ = finished
     before = {path: path.stat().st_mtime_ns for path in output.glob("*/*/*.json")}
-    run = run_job("study", *study_options(output.parent / "study.yaml", tiny_bundle, synthetic_set))
+    run = run_job("study", *study_options(output.parent / "study.yaml", tiny_bundle, synthetic_set), *TIMING)
     assert "4 of them done already" in run.stdout, run.stdout + run.stderr
+    assert "measuring" not in run.stdout
     assert {path: path.stat().st_mtime_ns for path in output.glob("*/*/*.json")} == before
 
 
@@ -131,3 +134,20 @@ def test_another_study_in_the_same_folder_is_refused(
     run = run_job("study", *study_options(other, tiny_bundle, synthetic_set))
     assert run.returncode == 2
     assert "holds the study 'tiny'" in run.stderr
+
+
+def test_what_can_not_be_scored_or_timed_is_refused_before_any_work(
+    synthetic_set: SyntheticSet, tiny_bundle: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "study.yaml").write_text(STUDY, encoding="utf-8")
+    options = study_options(tmp_path / "study.yaml", tiny_bundle, synthetic_set)
+    split = tmp_path / "elsewhere.txt"
+    split.write_text("nowhere.jpg\n")
+    for further, complaint in (
+        (("--score-split", split), "nowhere.jpg"),
+        (("--threads", "999"), "999 threads can't be measured"),
+    ):
+        run = run_job("study", *options, *further)
+        assert run.returncode == 2
+        assert complaint in run.stderr
+        assert not (tmp_path / "out").exists()
