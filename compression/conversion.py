@@ -41,12 +41,14 @@ class Conversion:
         samples: what the ranges of activations are measured on; for calibrated formats.
         kept: layers that stay in float.
         uint8_input: a graph of one float32 input gets one of uint8, quantized in steps of one; for int8.
+        sparse: kernels of many zeros are stored as sparse tensors, which runtimes with sparse kernels use; for float32.
     """
 
     format: Format
     samples: Sequence[Sample] = ()
     kept: KeptFloat = NOTHING_KEPT
     uint8_input: bool = False
+    sparse: bool = False
 
 
 def convert(owner: tf_keras.Model, graph: Graph, conversion: Conversion) -> bytes:
@@ -83,6 +85,7 @@ def _converter(owner: tf_keras.Model, graph: Graph, folder: str) -> tf.lite.TFLi
 def _set_format(converter: tf.lite.TFLiteConverter, conversion: Conversion) -> None:
     chosen = conversion.format
     if chosen == "float32":
+        converter.optimizations = [tf.lite.Optimize.EXPERIMENTAL_SPARSITY] if conversion.sparse else []
         return
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     if chosen == "float16":

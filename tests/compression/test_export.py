@@ -171,6 +171,34 @@ def test_an_encoders_named_layers_stay_in_float(chosen: Format) -> None:
     assert len(graphs[0]) - len(graphs[1]) > 2 * 48 * 32  # of its weights, three more bytes each
 
 
+def with_zeros(model: CaptioningModel, share: float) -> CaptioningModel:
+    """The encoder with so many zeros in its 1x1 convolution."""
+    kernel = model.encoder.get_layer("third").kernel
+    values = kernel.numpy()
+    kernel.assign(np.where(np.abs(values) < np.quantile(np.abs(values), share), 0, values))
+    return model
+
+
+@pytest.mark.parametrize(("share", "is_sparse"), [(0.6, False), (0.8, True)])
+def test_kernels_are_stored_sparse_where_that_can_make_them_faster(share: float, is_sparse: bool) -> None:
+    model = with_zeros(small_encoder(), share)
+    images = np.random.default_rng(0).integers(0, 256, (8, 12, 12, 3)).astype(np.uint8)
+    graph = export_encoder(model, (), "float32")
+    tensors = flatbuffer_utils.convert_bytearray_to_object(bytearray(graph)).subgraphs[0].tensors
+    assert any(tensor.sparsity is not None for tensor in tensors) == is_sparse
+    for count in (1, 8, 3):
+        expected = model.encoder(images[:count].astype(np.float32)).numpy()
+        assert relative_error(exported_features(graph, images[:count]), expected) < TOLERANCES["float32"]
+
+
+@pytest.mark.parametrize("chosen", ["float16", "dynamic", "int8"])
+def test_other_formats_have_no_sparse_tensors(chosen: Format) -> None:
+    model = with_zeros(small_encoder(), 0.8)
+    images = np.random.default_rng(0).integers(0, 256, (8, 12, 12, 3)).astype(np.uint8)
+    graph = flatbuffer_utils.convert_bytearray_to_object(bytearray(export_encoder(model, list(images), chosen)))
+    assert all(tensor.sparsity is None for tensor in graph.subgraphs[0].tensors)
+
+
 @given(arrays(np.float32, (4, 6), elements=st.floats(-100, 100, width=32)))
 @settings(deadline=None)
 def test_quantized_rows_are_within_half_a_step(table: np.ndarray) -> None:

@@ -134,20 +134,3 @@ def test_another_study_in_the_same_folder_is_refused(
     run = run_job("study", *study_options(other, tiny_bundle, synthetic_set))
     assert run.returncode == 2
     assert "holds the study 'tiny'" in run.stderr
-
-
-def test_what_can_not_be_scored_or_timed_is_refused_before_any_work(
-    synthetic_set: SyntheticSet, tiny_bundle: Path, tmp_path: Path
-) -> None:
-    (tmp_path / "study.yaml").write_text(STUDY, encoding="utf-8")
-    options = study_options(tmp_path / "study.yaml", tiny_bundle, synthetic_set)
-    split = tmp_path / "elsewhere.txt"
-    split.write_text("nowhere.jpg\n")
-    for further, complaint in (
-        (("--score-split", split), "nowhere.jpg"),
-        (("--threads", "999"), "999 threads can't be measured"),
-    ):
-        run = run_job("study", *options, *further)
-        assert run.returncode == 2
-        assert complaint in run.stderr
-        assert not (tmp_path / "out").exists()
