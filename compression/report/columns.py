@@ -7,9 +7,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from compression.report.rows import HEADLINE, Row
+from compression.report.wording import counted, runtime_name
+from compression.settings.fields import PARTS
 
 Write = Callable[[Row], str]
 """A row to a cell's text; empty where the row has nothing to say."""
+
+_MINUTES = "Minutes for 2,000 images from files, reading and decoding included."
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +59,10 @@ def readable_tables(rows: Sequence[Row], seeds: Sequence[Row] = ()) -> list[Tabl
     tables = [
         _table("At a glance", [*_overview(), *(column for number in threads for column in _speedup(number))], rows),
         _table("Quality", _quality(), rows),
+        _table("Changes against the baseline", _changes(rows), rows),
         _table("Size", _size(), rows),
-        _table("Speed", [column for number in threads for column in _speed(number)], rows),
+        *(_table(f"Size of the {part}", _part(part), rows) for part in PARTS),
+        *(_table(f"Speed, {_cores(number)}", _speed(number, rows), rows) for number in threads),
         _table("Protocol of arXiv 2012.09708", _study(threads), rows),
         _table("Mean over seeds", _seeds(threads), seeds),
     ]
@@ -109,54 +115,79 @@ def _quality() -> list[Column]:
         Column("ROUGE-L", "F-measure of longest common subsequences.", _number("ROUGE_L", ".3f")),
         Column("CIDEr", "CIDEr as the original defines it.", _number("CIDEr", ".3f")),
         Column(f"{HEADLINE} [95 %]", f"{HEADLINE} with its bootstrap interval over images.", _with_interval),
-        Column(
-            "change [95 %]",
-            f"{HEADLINE} less the baseline's, with the interval of the difference on the same draws of images.",
-            _changed,
-        ),
-        Column("baseline", "What changes, and speed-ups, are against.", _baseline),
         Column("epochs", "Epochs of training in all steps.", _if(HEADLINE, lambda row: str(row["epochs"] or ""))),
     ]
+
+
+def _changes(rows: Sequence[Row]) -> list[Column]:
+    scores = {f"BLEU-{n}": f"Bleu_{n}_change" for n in range(1, 5)} | {HEADLINE: "score_change"}
+    columns = [
+        Column(
+            f"{score} change",
+            f"{score} less the baseline's, with the 95 % interval of the difference on the same draws of images.",
+            _changed(name),
+        )
+        for score, name in scores.items()
+    ]
+    baseline = Column("baseline", "What changes, and speed-ups, are against.", _if("score_change", _text("baseline")))
+    return [*columns, *([baseline] if _differ(rows, "baseline") else [])]
 
 
 def _size() -> list[Column]:
     return [
         Column("MB", "Stored size of all files, what a user downloads, in 10^6 bytes.", _megabytes("whole")),
         Column("size %", "Change of the stored size against the baseline, in per cent.", _size_change),
-        Column("encoder MB", "Stored size of the encoder's part.", _megabytes("encoder")),
-        Column("decoder MB", "Stored size of the decoder's part.", _megabytes("decoder")),
         Column("expanded MB", "Size of all files once they are expanded.", _megabytes("whole", "raw_bytes")),
-        Column("parameters M", "Elements of all weights, in millions.", _parameters),
+        Column("vocabulary kB", "Stored size of the vocabulary, in 10^3 bytes.", _vocabulary),
+        *_weights("whole"),
         Column("zeros %", "Share of the weights that are zero, in per cent.", _zeros),
-        Column("encoder zeros %", "The same of the encoder.", _part_zeros("encoder")),
-        Column("decoder zeros %", "The same of the decoder.", _part_zeros("decoder")),
-        Column("values", "Different values of a weight matrix, on average over all.", _values),
     ]
 
 
-def _speed(threads: int) -> list[Column]:
-    cores, prefix = _cores(threads), f"threads_{threads}_"
+def _part(part: str) -> list[Column]:
     return [
+        Column("MB", "Stored size of the part, in 10^6 bytes.", _megabytes(part)),
+        Column("expanded MB", "Its size once it is expanded.", _megabytes(part, "raw_bytes")),
+        *_weights(part),
+        Column("zeros %", "Share of its weights that are zero, in per cent.", _part_zeros(part)),
         Column(
-            f"images/s, {cores}",
+            "values",
+            "Different values of one of its weight matrices as it is stored, on average over these: of integers where "
+            "a matrix is quantized, of floats where it isn't.",
+            _values(part),
+        ),
+    ]
+
+
+def _weights(part: str) -> list[Column]:
+    return [
+        Column("parameters M", "Elements of the weights, in millions.", _millions(f"{part}_parameters")),
+        Column("non-zeros M", "Those that are not zero, in millions.", _millions(f"{part}_nonzeros")),
+    ]
+
+
+def _speed(threads: int, rows: Sequence[Row]) -> list[Column]:
+    prefix = f"threads_{threads}_"
+    timed = [row for row in rows if f"{prefix}images_per_s" in row]
+    runtime = Column("runtime", "What runs the captioner.", _if(f"{prefix}images_per_s", _runtime))
+    return [
+        *([runtime] if _differ(timed, "runtime") else []),
+        Column(
+            "images/s",
             "Images captioned a second by one process on decoded images, with the batch that is fastest: the median of "
             "the repeats, behind ± half the distance of the fastest from the slowest.",
             _rate(prefix),
         ),
-        Column(f"speed-up, {cores}", "Images a second over the baseline's.", _number(f"{prefix}speedup", ".2f")),
+        Column("batch", "Images of the batch that is fastest.", _text(f"{prefix}batch")),
+        Column("speed-up", "Images a second over the baseline's.", _number(f"{prefix}speedup", ".2f")),
         Column(
-            f"over dense, {cores}",
+            "over dense",
             "Images a second over those of the variant with the same graphs and all weights: what pruning alone does.",
             _number(f"{prefix}speedup_over_dense", ".2f"),
         ),
-        Column(
-            f"p50 / p95 ms, {cores}", "Time of one image alone (batch 1): median and 95th percentile.", _latency(prefix)
-        ),
-        Column(
-            f"minutes for 2,000, {cores}",
-            "Minutes for 2,000 images from files, reading and decoding included.",
-            _number(f"{prefix}minutes_2000", ".2f"),
-        ),
+        Column("images/s, batch 1", "Images captioned a second, one at a time.", _rate(f"{prefix}batch_1_")),
+        Column("p50 / p95 ms", "Time of one image alone (batch 1): median and 95th percentile.", _latency(prefix)),
+        Column("minutes for 2,000", _MINUTES, _number(f"{prefix}minutes_2000", ".2f")),
     ]
 
 
@@ -169,7 +200,10 @@ def _study(threads: Sequence[int]) -> list[Column]:
         )
         for n in range(1, 5)
     ]
-    minutes = [column for number in threads for column in _speed(number)[-1:]]
+    minutes = [
+        Column(f"minutes for 2,000, {_cores(n)}", _MINUTES, _number(f"threads_{n}_minutes_2000", ".2f"))
+        for n in threads
+    ]
     # Times alone are in the table of speed already.
     return [Column(one.heading, one.meaning, _if("study_BLEU-1", one.write)) for one in [*bleu, *_size()[:1], *minutes]]
 
@@ -191,7 +225,11 @@ def _seeds(threads: Sequence[int]) -> list[Column]:
 
 
 def _cores(threads: int) -> str:
-    return "1 thread" if threads == 1 else f"{threads} threads"
+    return counted(threads, "thread")
+
+
+def _differ(rows: Sequence[Row], name: str) -> bool:
+    return len({row[name] for row in rows}) > 1
 
 
 def _text(name: str) -> Write:
@@ -218,17 +256,13 @@ def _with_interval(row: Row) -> str:
     return _number(HEADLINE, ".3f")(row) + _interval(row, HEADLINE, ".3f")
 
 
-def _changed(row: Row) -> str:
-    return _number("score_change", "+.3f")(row) + _interval(row, "score_change", "+.3f")
+def _changed(name: str) -> Write:
+    return lambda row: _number(name, "+.3f")(row) + _interval(row, name, "+.3f")
 
 
 def _interval(row: Row, name: str, form: str) -> str:
     low, high = row.get(f"{name}_low"), row.get(f"{name}_high")
     return "" if low is None or high is None else f" [{low:{form}}, {high:{form}}]"
-
-
-def _baseline(row: Row) -> str:
-    return "" if row.get("score_change") is None else str(row["baseline"])
 
 
 def _size_change(row: Row) -> str:
@@ -247,12 +281,20 @@ def _part_zeros(part: str) -> Write:
     return write
 
 
-def _parameters(row: Row) -> str:
-    return f"{row['whole_parameters'] / 1e6:.2f}"
+def _millions(name: str) -> Write:
+    return lambda row: "" if row.get(name) is None else f"{row[name] / 1e6:.2f}"
 
 
-def _values(row: Row) -> str:
-    return f"{row['whole_distinct_values']:,.0f}"
+def _values(part: str) -> Write:
+    return _number(f"{part}_distinct_values", ",.0f")
+
+
+def _vocabulary(row: Row) -> str:
+    return "" if row.get("vocabulary_stored_bytes") is None else f"{row['vocabulary_stored_bytes'] / 1e3:.1f}"
+
+
+def _runtime(row: Row) -> str:
+    return runtime_name(row["runtime"])
 
 
 def _memory(row: Row) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from matplotlib.axes import Axes
 from matplotlib.patches import Patch, PathPatch
@@ -11,6 +10,7 @@ from matplotlib.path import Path
 
 from compression.measurement import Measurement
 from compression.report.labels import shortened
+from compression.report.layers import LayerFigures, layer_figures
 from compression.report.svg import COLOURS, drawing, svg_of
 
 _MOST_LAYERS = 70
@@ -19,24 +19,13 @@ _LEAST_SPARSITY = 0.05  # some weights are zero by chance in integers
 _PARTS = {"encoder": COLOURS[1], "decoder": COLOURS[2]}
 
 
-@dataclass(frozen=True, slots=True)
-class _Bar:
-    """A layer's figures; None where one was not measured."""
-
-    name: str
-    part: str
-    elements: int
-    sparsity: float | None
-    error: float | None
-
-
 def layer_chart(measurement: Measurement) -> bytes | None:
     """Zeros of each weight matrix, and what quantizing it alone costs where that was measured; None for neither.
 
     Of more layers than can be read the largest are shown, in the order in which they work.
     """
-    bars = _bars(measurement)
-    charts: list[tuple[str, Callable[[_Bar], float | None]]] = []
+    bars = layer_figures(measurement)
+    charts: list[tuple[str, Callable[[LayerFigures], float | None]]] = []
     if any((bar.sparsity or 0) > _LEAST_SPARSITY for bar in bars):
         charts.append(("zeros, %", lambda bar: None if bar.sparsity is None else 100 * bar.sparsity))
     if any(bar.error is not None for bar in bars):
@@ -53,25 +42,12 @@ def layer_chart(measurement: Measurement) -> bytes | None:
         return svg_of(figure)
 
 
-def _bars(measurement: Measurement) -> list[_Bar]:
-    """The layers that were measured, and those that a step has measured an error of under a name of its own."""
-    bars = {
-        layer.name: _Bar(layer.name, layer.part, layer.elements, layer.sparsity, layer.error)
-        for layer in measurement.layers
-    }
-    for record in (entry for step in measurement.steps for entry in step.get("layers") or ()):
-        name, error = record["name"], record.get("error")
-        if error is not None and name not in bars:
-            bars[name] = _Bar(name, name.partition("/")[0], 0, None, error)
-    return list(bars.values())
-
-
-def _largest(bars: Sequence[_Bar]) -> list[_Bar]:
-    by_size = sorted(range(len(bars)), key=lambda index: (-bars[index].elements, index))
+def _largest(bars: Sequence[LayerFigures]) -> list[LayerFigures]:
+    by_size = sorted(range(len(bars)), key=lambda index: (-(bars[index].elements or 0), index))
     return [bars[index] for index in sorted(by_size[:_MOST_LAYERS])]
 
 
-def _draw(axes: Axes, bars: Sequence[_Bar], value: Callable[[_Bar], float | None], label: str) -> None:
+def _draw(axes: Axes, bars: Sequence[LayerFigures], value: Callable[[LayerFigures], float | None], label: str) -> None:
     values = [(index, value(bar)) for index, bar in enumerate(bars)]
     known = [(index, number) for index, number in values if number]
     for part in dict.fromkeys(bars[index].part for index, _ in known):
@@ -86,7 +62,7 @@ def _draw(axes: Axes, bars: Sequence[_Bar], value: Callable[[_Bar], float | None
     axes.tick_params(axis="y", left=False, labelleft=False)
 
 
-def _name(axes: Axes, bars: Sequence[_Bar], *, hidden: int) -> None:
+def _name(axes: Axes, bars: Sequence[LayerFigures], *, hidden: int) -> None:
     """The layers' names, from the top down, less the part's, which the colour tells."""
     axes.set_yticks(range(len(bars)), [shortened(bar.name.split("/", 1)[-1]) for bar in bars], fontsize=6)
     axes.tick_params(axis="y", labelleft=True)
@@ -94,7 +70,7 @@ def _name(axes: Axes, bars: Sequence[_Bar], *, hidden: int) -> None:
         axes.set_ylabel(f"the {len(bars)} largest of {len(bars) + hidden} weight matrices", fontsize=7)
 
 
-def _legend(bars: Sequence[_Bar]) -> list[Patch]:
+def _legend(bars: Sequence[LayerFigures]) -> list[Patch]:
     parts = dict.fromkeys(bar.part for bar in bars)
     return [Patch(color=_colour(part), label=part) for part in parts]
 

@@ -24,6 +24,7 @@ class Chart:
         says: what there is to see in it, for who doesn't see it.
         svg: its content.
         is_detail: shown on demand only.
+        table: what of it is worth reading as figures.
     """
 
     name: str
@@ -31,6 +32,7 @@ class Chart:
     says: str
     svg: bytes
     is_detail: bool = False
+    table: Table | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +74,10 @@ class Report:
 
     def glossary(self) -> dict[str, dict[str, str]]:
         """What the columns mean: by a table's title, then by heading."""
-        return {table.title: dict(zip(table.headings, table.meanings, strict=True)) for table in self.tables}
+        # The charts' tables all have the same columns.
+        layers = [("Layers", chart.table) for chart in self.charts if chart.table][:1]
+        titled = [*((table.title, table) for table in self.tables), *layers]
+        return {title: dict(zip(table.headings, table.meanings, strict=True)) for title, table in titled}
 
 
 def render_markdown(report: Report) -> str:
@@ -81,12 +86,17 @@ def render_markdown(report: Report) -> str:
     for table in report.tables:
         parts += [f"## {escape(table.title)}", as_markdown(table).rstrip()]
     for title, details in (("Charts", False), ("Layers", True)):
-        shown = [f"![{escape(chart.says)}]({chart.name})" for chart in report.charts if chart.is_detail == details]
+        shown = [part for chart in report.charts if chart.is_detail == details for part in _markdown_chart(chart)]
         parts += [f"## {title}", *shown] if shown else []
     parts += ["## What the columns mean", *_markdown_glossary(report)]
     parts += ["## How each was made", *(_fenced(command) for command in _commands(report))]
     parts += [_markdown_origin(one) for one in report.origins if one.recipe]
     return "\n\n".join(parts) + "\n"
+
+
+def _markdown_chart(chart: Chart) -> list[str]:
+    table = [f"{escape(chart.table.title)}:", as_markdown(chart.table).rstrip()] if chart.table else []
+    return [f"![{escape(chart.says)}]({chart.name})", *table]
 
 
 def _markdown_glossary(report: Report) -> list[str]:

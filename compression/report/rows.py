@@ -11,7 +11,7 @@ import yaml
 from caption_core.errors import UsageError
 from caption_core.metrics.bootstrap import Difference
 from compression.measurement import Machine, Measurement, Quality
-from compression.report.comparing import baseline_of, dense_twin, prunes
+from compression.report.comparing import Others, others_of, prunes
 from compression.report.measured import Measured
 from compression.report.searches import best_speed, quality_of, speeds_of
 
@@ -50,10 +50,7 @@ def make_rows(
     chosen = measured if reported is None else reported
     if beam_width is not None:
         _check_width(chosen, beam_width)
-    return [
-        _row(one, baseline_of(one, measured, baseline), dense_twin(one, measured), beam_width, compare)
-        for one in chosen
-    ]
+    return [_row(one, others_of(one, measured, baseline), beam_width, compare) for one in chosen]
 
 
 def _check_width(measured: Sequence[Measured], beam_width: int) -> None:
@@ -64,10 +61,8 @@ def _check_width(measured: Sequence[Measured], beam_width: int) -> None:
         raise UsageError(f"beam width {beam_width}: nothing was measured with it; measured: {known}")
 
 
-def _row(
-    one: Measured, baseline: Measured | None, twin: Measured | None, beam_width: int | None, compare: Compare | None
-) -> Row:
-    own = one.measurement
+def _row(one: Measured, others: Others, beam_width: int | None, compare: Compare | None) -> Row:
+    own, baseline = one.measurement, others.baseline
     row: Row = {
         "variant": one.name,
         "study": own.study,
@@ -79,11 +74,13 @@ def _row(
         "random_weights": own.random_weights,
         "pruned": prunes(one),
         "baseline": baseline.name if baseline else None,
-        "dense_twin": twin.name if twin else None,
+        "baseline_runtime": baseline.measurement.runtime if baseline else None,
+        "dense_twin": others.dense_twin.name if others.dense_twin else None,
+        "runtime_twin": others.runtime_twin.name if others.runtime_twin else None,
     }
     row |= _quality_cells(one, baseline, beam_width, compare)
     row |= _size_cells(own, baseline.measurement if baseline else None)
-    row |= _speed_cells(one, baseline, twin, beam_width)
+    row |= _speed_cells(one, others, beam_width)
     row |= {"load_s": own.load_s, "memory_mb": own.memory_mb, "epochs": _epochs(own)}
     # On one line: no cell of a table then begins with a dash, or has several lines.
     recipe = yaml.safe_dump(yaml.safe_load(own.recipe) or [], sort_keys=False, default_flow_style=True, width=10**9)
@@ -122,17 +119,27 @@ def _change(folder: Path, quality: Quality, other_folder: Path, other: Quality, 
     before = other.scores[HEADLINE]
     change = quality.scores[HEADLINE] - before
     cells: Row = {"score_change": change, "score_change_percent": 100 * change / max(before, _LOWEST_SCORE)}
-    if compare is not None:
-        found = compare(folder / quality.captions, other_folder / other.captions)[HEADLINE]
-        cells |= {"score_change_low": found.interval.low, "score_change_high": found.interval.high}
-        cells["score_change_p"] = found.p_value
+    found = {} if compare is None else compare(folder / quality.captions, other_folder / other.captions)
+    cells |= _paired("score_change", found.get(HEADLINE))
+    for name in quality.scores:
+        if name != HEADLINE and name in other.scores:
+            cells[f"{name}_change"] = quality.scores[name] - other.scores[name]
+            cells |= _paired(f"{name}_change", found.get(name))
     return cells
+
+
+def _paired(name: str, found: Difference | None) -> Row:
+    if found is None:
+        return {}
+    return {f"{name}_low": found.interval.low, f"{name}_high": found.interval.high, f"{name}_p": found.p_value}
 
 
 def _size_cells(own: Measurement, baseline: Measurement | None) -> Row:
     cells: Row = {}
     for part, size in own.sizes.items():
         cells |= {f"{part}_{name}": value for name, value in size.model_dump().items()}
+    # Of both parts it would be a mean of integers' and floats' where one is quantized.
+    del cells["whole_distinct_values"]
     whole = own.sizes["whole"]
     cells["sparsity"] = 1 - whole.nonzeros / whole.parameters if whole.parameters else 0.0
     if baseline is not None and baseline is not own and (before := baseline.sizes["whole"].stored_bytes):
@@ -140,12 +147,13 @@ def _size_cells(own: Measurement, baseline: Measurement | None) -> Row:
     return cells
 
 
-def _speed_cells(one: Measured, baseline: Measured | None, twin: Measured | None, beam_width: int | None) -> Row:
+def _speed_cells(one: Measured, others: Others, beam_width: int | None) -> Row:
     cells: Row = {}
     for threads in sorted({speed.threads for speed in one.measurement.speed}):
         own = _speed_of(one, threads, beam_width)
-        own |= _ratio("speedup", one, baseline, threads, beam_width)
-        own |= _ratio("speedup_over_dense", one, twin, threads, beam_width)
+        own |= _ratio("speedup", one, others.baseline, threads, beam_width)
+        own |= _ratio("speedup_over_dense", one, others.dense_twin, threads, beam_width)
+        own |= _ratio("speedup_of_runtime", others.runtime_twin, others.baseline, threads, beam_width)
         cells |= {f"threads_{threads}_{name}": value for name, value in own.items()}
     return cells
 
@@ -155,6 +163,7 @@ def _speed_of(one: Measured, threads: int, beam_width: int | None) -> Row:
     if best is None:
         return {}
     cells: Row = {name: getattr(best, name) for name in ("images_per_s", "spread", "batch", "beam_width")}
+    cells |= {"best_batch_p50_ms": best.p50_ms, "best_batch_p95_ms": best.p95_ms}
     cells |= {f"{stage}_images_per_s": getattr(best, f"{stage}_images_per_s") for stage in ("encode", "search")}
     for speed in speeds_of(one.measurement, threads, beam_width):
         # From files it was measured with one size of batch, which need not be the one that is fastest without them.
@@ -162,12 +171,15 @@ def _speed_of(one: Measured, threads: int, beam_width: int | None) -> Row:
             cells |= {"files_images_per_s": speed.files_images_per_s, "minutes_2000": speed.minutes()}
         if speed.batch == 1:
             cells |= {"p50_ms": speed.p50_ms, "p95_ms": speed.p95_ms}
+            cells |= {"batch_1_images_per_s": speed.images_per_s, "batch_1_spread": speed.spread}
     return cells
 
 
-def _ratio(name: str, one: Measured, other: Measured | None, threads: int, beam_width: int | None) -> Row:
+def _ratio(name: str, one: Measured | None, other: Measured | None, threads: int, beam_width: int | None) -> Row:
     """How many times as fast as another, and by how much repeats of either differ."""
-    if other is None or other is one or not _same_machine(one.measurement.machine, other.measurement.machine):
+    if one is None or other is None or other is one:
+        return {}
+    if not _same_machine(one.measurement.machine, other.measurement.machine):
         return {}
     own, reference = (best_speed(each.measurement, threads, beam_width) for each in (one, other))
     if own is None or reference is None or not reference.images_per_s:

@@ -8,7 +8,7 @@ from statistics import mean, stdev
 from compression.report.measured import Measured
 from compression.report.rows import Row
 
-_AS_THEY_ARE = ("study", "model", "runtime", "random_weights", "pruned", "baseline")
+_AS_THEY_ARE = ("study", "model", "runtime", "random_weights", "pruned", "baseline", "baseline_runtime")
 _NOT_SUMMARIZED = ("seed", "_low", "_high", "_p", "_noise", "_spread")
 """Ends of names: of what is no measured quantity, and of what tells the uncertainty of a single variant."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -12,6 +12,7 @@ from caption_core.errors import UsageError
 from compression.files import write_bytes
 from compression.report.columns import readable_tables
 from compression.report.formats import FORMATS
+from compression.report.layers import layer_rows, layer_table
 from compression.report.measured import Measured, collect, find
 from compression.report.notes import notes_of
 from compression.report.pages import Chart, Origin, Report, render_html, render_markdown
@@ -36,7 +37,7 @@ class ReportConfig:
         references: references of the scored images, for the intervals of differences; None leaves these out.
         beam_width: in place of each captioner's own.
         variants: these only; all if there are none.
-        layers: variants whose layers are drawn; all if there are none.
+        layers: variants whose layers are drawn and written one by one; all if there are none.
         formats: kinds of files.
     """
 
@@ -72,7 +73,8 @@ def write_report(config: ReportConfig) -> list[Path]:
     _check_packages(config.formats)
     measured = collect(config.studies)
     reported, rows = _reported_rows(config, measured)
-    files = _table_files(config, rows, seed_rows(reported, rows))
+    layers = layer_rows(_chosen(reported, config.layers))
+    files = _table_files(config, rows, {"seeds": seed_rows(reported, rows), "layers": layers})
     if set(config.formats) & _NEEDS.keys():
         files |= _page_files(config, _report(config, reported, rows))
     written = [write_bytes(config.output / name, content) for name, content in files.items()]
@@ -118,8 +120,10 @@ def _comparison(references: str | None) -> Compare | None:
     return lambda captions, baseline: compare_captions(captions, baseline, references)
 
 
-def _table_files(config: ReportConfig, rows: Sequence[Row], seeds: Sequence[Row]) -> dict[str, bytes]:
-    tables = {_slug(config.title): rows, **({f"{_slug(config.title)}-seeds": seeds} if seeds else {})}
+def _table_files(config: ReportConfig, rows: Sequence[Row], others: Mapping[str, Sequence[Row]]) -> dict[str, bytes]:
+    """Files of rows; and of others that are named after what they are of, where there are some."""
+    slug = _slug(config.title)
+    tables = {slug: rows} | {f"{slug}-{name}": content for name, content in others.items() if content}
     return {
         f"{name}.{form}": write(content)
         for form, write in _TABLES.items()
@@ -182,7 +186,9 @@ def _layer_charts(measured: Sequence[Measured], prefix: str) -> list[Chart]:
             # The number tells apart names that differ in signs only.
             name = f"{prefix}-layers-{number}-{_slug(one.name)[:_LONGEST_NAME]}".rstrip("-")
             says = f"Layers of {one.name}: zeros, and errors of quantization"
-            charts.append(Chart(f"{name}.svg", f"Layers of {one.name}", says, svg, is_detail=True))
+            charts.append(
+                Chart(f"{name}.svg", f"Layers of {one.name}", says, svg, is_detail=True, table=layer_table(one))
+            )
     return charts
 
 

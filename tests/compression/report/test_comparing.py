@@ -6,11 +6,12 @@ import pytest
 
 from caption_core.errors import UsageError
 from compression.measurement import Measurement
-from compression.report.comparing import baseline_of, dense_twin
+from compression.report.comparing import baseline_of, dense_twin, runtime_twin
 from compression.report.measured import Measured, collect
 from tests.compression.report.measurements import INT8, PRUNE, measurement, write_study
 
 Step = Mapping[str, Any]
+FLOAT32: Step = {"quantize": {"decoder": "float32"}}
 FLOAT16 = {"quantize": {"encoder": "float16"}}
 TUNE: Step = {"fine_tune": {}}
 
@@ -83,3 +84,24 @@ def test_of_equal_twins_the_one_of_the_same_seed_is_taken(tmp_path: Path) -> Non
     variants = found(tmp_path, *made)
     twin = dense_twin(variants["p2"], list(variants.values()))
     assert twin is variants["q2"]
+
+
+def runtime_twin_of(folder: Path, *measurements: Measurement, variant: str = "int8") -> str | None:
+    """The variant that differs from the captioner as it is in the runtime only, for one of the variants."""
+    variants = found(folder, measurement("as is"), measurement("int8", INT8), *measurements)
+    twin = runtime_twin(variants[variant], variants["as is"], list(variants.values()))
+    return twin.name if twin else None
+
+
+def test_the_baseline_in_another_runtime_has_float_weights_and_all_of_them(tmp_path: Path) -> None:
+    stored = measurement("float", FLOAT32, {"store": {}})
+    assert runtime_twin_of(tmp_path / "a", measurement("float16", FLOAT16), stored) == "float"
+    assert runtime_twin_of(tmp_path / "b", measurement("sparse", PRUNE, FLOAT32)) is None
+    assert runtime_twin_of(tmp_path / "c", measurement("narrow", {"search": {"beam_width": 1}}, FLOAT32)) is None
+    assert runtime_twin_of(tmp_path / "d", measurement("float", FLOAT32, model="other")) is None
+
+
+def test_what_runs_where_its_baseline_does_has_no_twin_of_another_runtime(tmp_path: Path) -> None:
+    made = [measurement("float", FLOAT32), measurement("tuned", TUNE)]
+    assert runtime_twin_of(tmp_path / "a", *made, variant="tuned") is None
+    assert runtime_twin_of(tmp_path / "b", *made, variant="float") == "float"

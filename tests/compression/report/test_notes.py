@@ -2,41 +2,14 @@ from pathlib import Path
 
 from compression.measurement import Measurement
 from compression.report.measured import collect
-from compression.report.notes import WHY_NO_SPEED, notes_of
+from compression.report.notes import notes_of
 from compression.report.rows import make_rows
-from tests.compression.report.measurements import INT8, MACHINE, PRUNE, example_study, measurement, speeds, write_study
+from tests.compression.report.measurements import INT8, MACHINE, example_study, measurement, speed, write_study
 
 
 def notes(folder: Path, *measurements: Measurement) -> str:
     measured = collect([write_study(folder / "study", measurements)])
     return "\n".join(notes_of(measured, make_rows(measured)))
-
-
-def test_where_pruning_brings_no_speed_the_report_says_so_and_why(tmp_path: Path) -> None:
-    text = notes(tmp_path, *example_study())
-    assert "Pruning brought no speed: 2 pruned captioners ran at 0.98 to 1.01 times the speed" in text
-    assert WHY_NO_SPEED in text
-
-
-def test_what_is_faster_by_more_than_repeats_differ_is_named(tmp_path: Path) -> None:
-    fast = measurement("fast", PRUNE, speed=speeds(120.0))
-    alone = notes(tmp_path / "a", measurement("model as is"), fast)
-    assert "1 pruned captioner ran at 1.20 times" in alone
-    assert "Faster by more than repeats differ: fast." in alone
-    assert WHY_NO_SPEED not in alone
-    both = notes(tmp_path / "b", measurement("model as is"), fast, measurement("slow", PRUNE, speed=speeds(103.0)))
-    assert "differ: fast. Pruning brought the others no speed" in both
-
-
-def test_pruned_captioners_without_a_twin_are_named(tmp_path: Path) -> None:
-    text = notes(tmp_path, measurement("model as is"), measurement("lonely", PRUNE, INT8))
-    assert "what pruning alone did to speed is not known: lonely." in text
-    assert "no speed" not in text
-
-
-def test_without_pruning_nothing_is_said_of_it(tmp_path: Path) -> None:
-    assert "run" not in notes(tmp_path, measurement("model as is"), measurement("int8", INT8)).lower().split()
-    assert "Prun" not in notes(tmp_path / "again", measurement("model as is"), measurement("int8", INT8))
 
 
 def test_split_beams_machine_and_random_weights_are_told(tmp_path: Path) -> None:
@@ -58,3 +31,22 @@ def test_nothing_is_said_of_what_was_not_measured(tmp_path: Path) -> None:
     text = notes(tmp_path, measurement("model as is", quality=(), speed=()))
     assert text.startswith("Measured on Example CPU")
     assert "\n" not in text
+
+
+def test_the_baseline_is_told_once_where_all_have_the_same(tmp_path: Path) -> None:
+    made = [measurement("a as is", model="a"), measurement("x", INT8, model="a")]
+    assert "Changes and speed-ups are against a as is." in notes(tmp_path / "one", *made)
+    others = [measurement("b as is", model="b"), measurement("y", INT8, model="b")]
+    assert "against the captioner that each was made from." in notes(tmp_path / "two", *made, *others)
+    assert "are against" not in notes(tmp_path / "none", made[0])
+
+
+def test_repeats_are_told_of_the_batches_that_speeds_are_of(tmp_path: Path) -> None:
+    timed = (speed(70, batch=1, spread=0.5), speed(100, batch=8, spread=0.04))
+    assert "differed by up to 4 %" in notes(tmp_path, measurement("model as is", speed=timed))
+
+
+def test_notes_of_runtimes_and_of_pruning_are_among_them(tmp_path: Path) -> None:
+    text = notes(tmp_path, *example_study())
+    assert "in LiteRT against a baseline in TensorFlow" in text
+    assert "Pruning brought no speed" in text

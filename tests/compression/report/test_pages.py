@@ -89,11 +89,17 @@ def test_charts_are_embedded_whole_and_described(page: str, report: Report) -> N
 def test_tables_have_row_and_column_headings_and_can_be_reached_by_keyboard(page: str, report: Report) -> None:
     elements = _Elements(page)
     scopes = [heading.get("scope") for heading in elements.named("th")]
-    assert scopes.count("row") == sum(len(table.cells) for table in report.tables)
-    assert scopes.count("col") == sum(len(table.headings) for table in report.tables)
+    tables = [*report.tables, *(chart.table for chart in report.charts if chart.table)]
+    assert len(tables) == len(report.tables) + 2  # the layers of what is quantized and has layers
+    assert scopes.count("row") == sum(len(table.cells) for table in tables)
+    assert scopes.count("col") == sum(len(table.headings) for table in tables)
     regions = [region for region in elements.named("div") if region.get("role") == "region"]
-    assert len(regions) == len(report.tables)
-    assert all(region["tabindex"] == "0" and region["aria-labelledby"] for region in regions)
+    assert len(regions) == len(tables)
+    assert all(region["tabindex"] == "0" for region in regions)
+    # Each has a label of its own that is there.
+    labels = [str(region["aria-labelledby"]) for region in regions]
+    assert len(set(labels)) == len(labels)
+    assert set(labels) <= {attributes.get("id") for _, attributes in elements.found}
 
 
 def test_markdown_has_tables_links_to_charts_recipes_and_no_markup_of_names(report: Report) -> None:
@@ -103,7 +109,9 @@ def test_markdown_has_tables_links_to_charts_recipes_and_no_markup_of_names(repo
     assert "```yaml\n- hard:\n    part: decoder" in text
     for chart in report.charts:
         assert f"]({chart.name})" in text
-    for heading in ("At a glance", "Quality", "Size", "Speed", "What the columns mean", "How each was made"):
+    assert "\n\nLayers of int8 with the largest errors of quantization:\n\n| layer " in text
+    assert "\nLayers:\n\n- layer: A weight matrix" in text
+    for heading in ("At a glance", "Quality", "Size", "Speed, 1 thread", "What the columns mean", "How each was made"):
         assert f"\n## {heading}\n\n" in text
 
 

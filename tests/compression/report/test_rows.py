@@ -18,6 +18,7 @@ from tests.compression.report.measurements import (
     quality,
     sizes,
     speed,
+    speeds,
     write_study,
 )
 
@@ -34,10 +35,14 @@ def test_changes_are_against_the_captioner_as_it_is(study: Path) -> None:
     int8 = rows["int8"]
     assert int8["score_change"] == pytest.approx(-0.01)
     assert int8["score_change_percent"] == pytest.approx(-100 / 60)
+    assert int8["Bleu_4_change"] == pytest.approx(-0.01 / 3)
+    assert int8["CIDEr_change"] == pytest.approx(-0.011)
     assert int8["size_change_percent"] == pytest.approx(-75)
     assert int8["threads_1_speedup"] == pytest.approx(3.1)
     assert int8["threads_2_speedup_noise"] == 0.04
     assert rows["pruned"]["epochs"] == 2
+    assert rows["pruned"]["decoder_distinct_values"] == 1234.5
+    assert "whole_distinct_values" not in rows["pruned"]
     assert rows["pruned"]["sparsity"] == pytest.approx(0.3)
     assert not {"score_change", "size_change_percent", "threads_1_speedup"} & rows["model as is"].keys()
 
@@ -117,15 +122,39 @@ def test_minutes_are_those_from_files_whichever_batch_is_fastest(tmp_path: Path)
     assert row["threads_1_p50_ms"] == 10
 
 
+def test_one_image_alone_and_the_fastest_batch_each_have_rate_and_times(tmp_path: Path) -> None:
+    timed = (speed(50, batch=1, spread=0.1), speed(100, batch=8, spread=0.04))
+    row = rows_of(tmp_path, [measurement("model as is", speed=timed)])["model as is"]
+    assert (row["threads_1_images_per_s"], row["threads_1_batch"], row["threads_1_spread"]) == (100, 8, 0.04)
+    assert (row["threads_1_batch_1_images_per_s"], row["threads_1_batch_1_spread"]) == (50, 0.1)
+    assert (row["threads_1_p50_ms"], row["threads_1_p95_ms"]) == (20, 22)
+    assert (row["threads_1_best_batch_p50_ms"], row["threads_1_best_batch_p95_ms"]) == (80, 88)
+
+
+def test_what_the_runtime_alone_does_to_speed_is_told_beside_speedups(tmp_path: Path) -> None:
+    twin = measurement("float", {"quantize": {}}, speed=speeds(165.0))
+    rows = rows_of(tmp_path, [measurement("model as is"), twin, measurement("int8", INT8, speed=speeds(300.0))])
+    assert (rows["int8"]["runtime"], rows["int8"]["baseline_runtime"]) == ("litert", "tensorflow")
+    assert rows["int8"]["runtime_twin"] == "float"
+    assert rows["int8"]["threads_1_speedup"] == pytest.approx(3)
+    assert rows["int8"]["threads_1_speedup_of_runtime"] == pytest.approx(1.65)
+    assert "threads_1_speedup_of_runtime" not in rows["model as is"]
+
+
 def test_intervals_of_changes_are_paired(tmp_path: Path) -> None:
     pairs: list[tuple[str, str]] = []
 
     def compare(captions: Path, baseline: Path) -> dict[str, Difference]:
         pairs.append((captions.relative_to(tmp_path).as_posix(), baseline.relative_to(tmp_path).as_posix()))
-        return {"CIDEr-D": Difference(-0.1, Interval(-0.2, 0.05), 0.3)}
+        return {
+            "CIDEr-D": Difference(-0.1, Interval(-0.2, 0.05), 0.3),
+            "Bleu_4": Difference(-0.03, Interval(-0.05, -0.01), 0.02),
+        }
 
     row = rows_of(tmp_path, [measurement("model as is"), measurement("a", INT8)], compare=compare)["a"]
     assert (row["score_change_low"], row["score_change_high"], row["score_change_p"]) == (-0.2, 0.05, 0.3)
+    assert (row["Bleu_4_change_low"], row["Bleu_4_change_high"], row["Bleu_4_change_p"]) == (-0.05, -0.01, 0.02)
+    assert "Bleu_1_change_low" not in row
     name = "captions-dev-beam-3.parquet"
     assert pairs == [(f"study/variants/01/{name}", f"study/variants/00/{name}")]
 
@@ -133,7 +162,8 @@ def test_intervals_of_changes_are_paired(tmp_path: Path) -> None:
 def test_worse_captions_have_an_interval_below_zero(tmp_path: Path, references: Path) -> None:
     made = [measurement("model as is", quality=(quality(1.0),)), measurement("a", INT8, quality=(quality(0.3),))]
     row = rows_of(tmp_path, made, compare=lambda one, other: compare_captions(one, other, str(references)))["a"]
-    assert row["score_change_low"] < row["score_change_high"] < 0
+    for name in ("score_change", "Bleu_1_change", "Bleu_4_change", "CIDEr_change"):
+        assert row[f"{name}_low"] < row[f"{name}_high"] < 0
 
 
 def test_a_recipe_is_one_line_of_yaml(tmp_path: Path) -> None:

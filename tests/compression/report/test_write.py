@@ -37,19 +37,18 @@ def test_equal_input_is_equal_files(study: Path) -> None:
 
 
 def test_formats_agree_with_each_other(study: Path, references: Path) -> None:
-    paths = {
-        path.suffix: path
-        for path in write_report(config(study, references=str(references), formats=("json", "parquet")))
-    }
-    rows = json.loads(paths[".json"].read_text())
-    assert pq.read_table(paths[".parquet"]).to_pylist() == rows
+    written = write_report(config(study, references=str(references), formats=("json", "parquet")))
+    paths = {path.name: path for path in written}
+    rows = json.loads(paths["a-title.json"].read_text())
+    assert pq.read_table(paths["a-title.parquet"]).to_pylist() == rows
     assert [row["variant"] for row in rows] == ["model as is", "pruned", "int8", "pruned int8", "wide"]
     assert rows[2]["score_change_low"] <= rows[2]["score_change_high"]
     assert rows[4]["CIDEr-D"] is None
 
 
 def test_chosen_variants_are_still_compared_with_what_is_not_shown(study: Path) -> None:
-    (path,) = write_report(config(study, variants=("pruned int8",), formats=("json",)))
+    path, layers = write_report(config(study, variants=("pruned int8",), formats=("json",)))
+    assert {row["variant"] for row in json.loads(layers.read_text())} == {"pruned int8"}
     (row,) = json.loads(path.read_text())
     assert (row["baseline"], row["dense_twin"]) == ("model as is", "int8")
     assert row["size_change_percent"] == pytest.approx(-86)
@@ -61,6 +60,21 @@ def test_several_seeds_have_a_table_of_their_own(tmp_path: Path) -> None:
     names = {path.name for path in write_report(config(study, formats=("csv", "md")))}
     assert "a-title-seeds.csv" in names
     assert "## Mean over seeds" in (tmp_path / "out" / "a-title.md").read_text()
+
+
+def test_layers_that_are_asked_for_are_written_one_by_one(study: Path) -> None:
+    paths = {path.name: path for path in write_report(config(study, layers=("int8",)))}
+    rows = json.loads(paths["a-title-layers.json"].read_text())
+    assert pq.read_table(paths["a-title-layers.parquet"]).to_pylist() == rows
+    assert {row["variant"] for row in rows} == {"int8"}
+    assert len(paths["a-title-layers.csv"].read_text().splitlines()) == 1 + len(rows) == 10
+    assert rows[-1] | {"elements": None, "sparsity": None} == rows[-1]
+    assert (rows[-1]["layer"], rows[-1]["error"]) == ("decoder/gone/kernel", 0.02)
+
+
+def test_layers_of_variants_that_have_none_are_no_files(tmp_path: Path) -> None:
+    study = write_study(tmp_path / "study", [measurement("model as is")])
+    assert [path.name for path in write_report(config(study, formats=("csv",)))] == ["a-title.csv"]
 
 
 def test_names_that_differ_in_signs_only_have_charts_of_their_own(tmp_path: Path) -> None:
@@ -117,14 +131,14 @@ def test_a_package_that_is_missing_is_one_line_and_tables_go_without_it(
         monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(UsageError, match=r"needs matplotlib, which is not installed: pip install"):
         write_report(config(study))
-    assert len(write_report(config(study, formats=("csv", "json", "parquet")))) == 3
+    assert len(write_report(config(study, formats=("csv", "json", "parquet")))) == 6
 
 
 def test_a_file_that_can_not_be_finished_leaves_the_old_one_and_nothing_else(
     study: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (path,) = write_report(config(study, formats=("csv",)))
-    before = path.read_bytes()
+    paths = write_report(config(study, formats=("csv",)))
+    before = [path.read_bytes() for path in paths]
 
     def fail(*_: object) -> None:
         raise OSError("full")
@@ -132,8 +146,8 @@ def test_a_file_that_can_not_be_finished_leaves_the_old_one_and_nothing_else(
     monkeypatch.setattr(os, "replace", fail)
     with pytest.raises(OSError, match="full"):
         write_report(config(study, variants=("int8",), formats=("csv",)))
-    assert path.read_bytes() == before
-    assert list(path.parent.iterdir()) == [path]
+    assert [path.read_bytes() for path in paths] == before
+    assert sorted(paths[0].parent.iterdir()) == sorted(paths)
 
 
 def test_the_command_tells_what_it_wrote(study: Path, references: Path, tmp_path: Path) -> None:
