@@ -18,7 +18,7 @@ from jobs.train_commands.arguments import ANY, FOLDER
 @click.option("--references", help="References of the scored images: gives differences their intervals.")
 @click.option("--beam-width", type=int, help="Compare with this search [default: each captioner's own].")
 @click.option("--variant", "variants", multiple=True, help="Report this variant; several add up [default: all].")
-@click.option("--layers", multiple=True, help="Draw and list the layers of this variant; several add up [default: of all].")
+@click.option("--layers", multiple=True, help="Draw and list this variant's layers; several add up [default: of all].")
 @click.option("--format", "formats", multiple=True, type=click.Choice(FORMATS), default=FORMATS, show_default=True)
 def report(
     studies: tuple[Path, ...],
