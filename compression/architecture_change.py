@@ -110,6 +110,14 @@ def takes_encoder_weights(step: Architecture, design: Design) -> bool:
     return step.encoder_weights is None and same
 
 
+def begins_at_random(step: Step, design: Design) -> bool:
+    """Whether a step gives the encoder weights that are random, for neither the present one's nor a file's fit it."""
+    if not isinstance(step, Architecture) or step.encoder_weights is not None:
+        return False
+    gets_head = _exchanged_encoder(step, design.encoder).source.head and not design.encoder.source.head
+    return gets_head or not takes_encoder_weights(step, design)
+
+
 def _exchanged(step: Architecture, design: Design) -> Design:
     encoder = _exchanged_encoder(step, design.encoder)
     check_encoder(encoder, step.encoder_weights)

@@ -8,11 +8,15 @@ from contextlib import contextmanager
 from caption_core.bundle import Manifest
 from caption_core.errors import UsageError
 from caption_core.models.architectures import check_block
-from compression.architecture_change import design_after, design_of
+from compression.architecture_change import Design, begins_at_random, design_after, design_of
 from compression.order import StepError
-from compression.settings.fields import PIXELS
-from compression.settings.quantization import QuantizationAware, Quantize
+from compression.settings.fields import PARTS, PIXELS
+from compression.settings.pruning import PRUNING, LotteryTicket, Magnitude, Snip, Supermask
+from compression.settings.quantization import ROUNDABLE_ENCODERS, QuantizationAware, Quantize
 from compression.settings.step import Step
+
+_WHILE_TRAINING = (Magnitude, Supermask, Snip, LotteryTicket, QuantizationAware)
+"""Steps that can do nothing to a part that doesn't train. `hard` and `cluster` change its weights at once."""
 
 
 def check_fit(steps: Sequence[Step], manifest: Manifest, *, has_images: bool, has_captions: bool) -> None:
@@ -28,8 +32,12 @@ def check_fit(steps: Sequence[Step], manifest: Manifest, *, has_images: bool, ha
     for index, step in enumerate(steps):
         with _named(index, step):
             _check_data(step, has_images=has_images, has_captions=has_captions)
+            _check_random_encoder(step, steps[index:], design)
             design = design_after(step, design)
             _check_trainings(step, design.encoder.name)
+            _check_part_trains(step)
+            _check_encoder(step, design)
+            _check_kept_float(step, steps[:index])
 
 
 @contextmanager
@@ -49,9 +57,51 @@ def _check_data(step: Step, *, has_images: bool, has_captions: bool) -> None:
         raise UsageError("it trains: give --images, --captions, --train-split and --dev-split")
 
 
+def _check_random_encoder(step: Step, onwards: Sequence[Step], design: Design) -> None:
+    if begins_at_random(step, design) and not any("encoder" in later.moves for later in onwards):
+        raise UsageError(
+            "the encoder's weights are random, and nothing trains them: name encoder_weights, or say encoder_from in "
+            "a training"
+        )
+
+
 def _check_trainings(step: Step, encoder: str) -> None:
     for training in step.trainings:
         if training.encoder_from not in (None, PIXELS):
             check_block(encoder, training.encoder_from)
-    if isinstance(step, QuantizationAware) and step.part == "encoder" and step.training.encoder_from is None:
-        raise UsageError("the encoder is to train: say training.encoder_from, a block or 'pixels'")
+
+
+def _check_part_trains(step: Step) -> None:
+    if not isinstance(step, _WHILE_TRAINING) or step.part in step.training.moves:
+        return
+    remedy = "say training.encoder_from, a block or 'pixels'"
+    if step.part == "decoder":
+        remedy = "objective features trains the encoder only"
+    if isinstance(step, PRUNING):
+        remedy += ", or prune at once with hard"
+    raise UsageError(f"it works on weights that train, and none of the {step.part}'s does: {remedy}")
+
+
+def _check_encoder(step: Step, design: Design) -> None:
+    if not isinstance(step, (Magnitude, QuantizationAware)) or step.part != "encoder":
+        return
+    if isinstance(step, QuantizationAware) and design.encoder.name not in ROUNDABLE_ENCODERS:
+        known = ", ".join(ROUNDABLE_ENCODERS)
+        raise UsageError(f"int8's rounding can't be trained in {design.encoder.name}, only in {known}")
+    if isinstance(step, Magnitude) and step.pattern == "block" and step.layers is None:
+        raise UsageError(
+            "blocks need convolutions of 1x1, and an encoder's first one is larger: choose some of them by layers"
+        )
+
+
+def _check_kept_float(step: Step, earlier: Sequence[Step]) -> None:
+    """See to what is certain without the names of layers."""
+    if not isinstance(step, Quantize) or not step.keep_float:
+        return
+    formats = {part: getattr(step, part) for part in PARTS}
+    of_parts = {part: [text for text in step.keep_float if text.startswith(f"{part}/")] for part in PARTS}
+    if set(formats.values()) == {"int16x8"} or any(of_parts[part] for part in PARTS if formats[part] == "int16x8"):
+        raise UsageError("keep_float: LiteRT's converter can't keep layers in float in format int16x8")
+    is_aware = any(isinstance(before, QuantizationAware) and before.part == "encoder" for before in earlier)
+    if is_aware and formats["encoder"] == "int8" and of_parts["encoder"]:
+        raise UsageError("keep_float: an encoder that was trained for int8 is converted as it was trained")

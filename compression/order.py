@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
-from compression.settings.architecture import Architecture, CutVocabulary, FactorizeEmbedding, TieEmbedding
+from compression.effects import Pruning, begins_anew, dissolves_clusters, is_same_choice, takes_nothing_away
+from compression.settings.architecture import Architecture, TieEmbedding
 from compression.settings.clustering import Cluster
 from compression.settings.delivery import Store
 from compression.settings.fields import PARTS, Part
@@ -13,7 +15,6 @@ from compression.settings.pruning import PRUNING
 from compression.settings.quantization import QuantizationAware, Quantize
 from compression.settings.step import Step
 
-_RESHAPING = (Architecture, FactorizeEmbedding, TieEmbedding, CutVocabulary)
 _LEAVES_UNTRAINED = (Architecture, TieEmbedding)
 
 
@@ -34,21 +35,23 @@ class StepError(ValueError):
 class _PartState:
     """What has been done to a part so far."""
 
-    sparsity: float = 0.0
-    clustered: bool = False
+    prunings: list[Pruning] = field(default_factory=list)
+    clusterings: list[Cluster] = field(default_factory=list)
     aware: int | None = None
     quantized: bool = False
-    untrained: int | None = None
 
 
 @dataclass(slots=True)
 class _State:
     parts: dict[Part, _PartState] = field(default_factory=lambda: {part: _PartState() for part in PARTS})
+    untrained: int | None = None
     stored: bool = False
 
 
 def check_order(steps: Sequence[Step]) -> None:
     """See to it that each step makes sense after those before it.
+
+    A step may undo what was done to a part that it isn't about: its training may move that part's weights, too.
 
     Raises:
         StepError: it doesn't.
@@ -62,17 +65,16 @@ def check_order(steps: Sequence[Step]) -> None:
             continue
         if reason := _untrue_features(step, state):
             raise StepError(index, reason)
-        for part in step.parts:
+        for part in PARTS:
             if reason := _objection(step, part, state.parts[part]):
                 raise StepError(index, reason)
-        for part in step.parts:
-            _note(step, state.parts[part], index)
+        _note(step, state, index)
     _check_end(state)
 
 
 def _untrue_features(step: Step, state: _State) -> str | None:
     """Why a decoder must not train behind an encoder that was trained for int8, or None."""
-    if state.parts["encoder"].aware is None or "decoder" not in step.parts or not step.trainings:
+    if state.parts["encoder"].aware is None or "decoder" not in step.moves:
         return None
     return (
         f"{step.kind} after the encoder's quantization_aware: the decoder would train on the float features of weights "
@@ -82,75 +84,99 @@ def _untrue_features(step: Step, state: _State) -> str | None:
 
 def _objection(step: Step, part: Part, done: _PartState) -> str | None:
     """Why a step must not follow what was done to a part, or None."""
-    if done.quantized:
+    if done.quantized and part in step.parts:
         if isinstance(step, Quantize):
             return f"the {part} is given a format twice"
         return f"{step.kind} after quantize: the {part}'s weights are integers by then and can't change any more"
     if isinstance(step, Quantize):
         return _quantize_objection(step, part, done)
-    if done.aware is not None:
-        return (
-            f"{step.kind} after quantization_aware: it would move the {part}'s weights away from the ranges that they "
-            "were trained for; only quantize may follow"
-        )
-    if isinstance(step, _RESHAPING):
-        return _reshaping_objection(step, part, done)
-    if isinstance(step, PRUNING):
-        return _pruning_objection(step, part, done)
-    if isinstance(step, Cluster):
-        return f"the {part} is clustered twice" if done.clustered else None
-    if done.clustered and not isinstance(step, QuantizationAware):
-        return f"{step.kind} after cluster: training would dissolve the {part}'s clusters; put it before cluster"
-    return None
+    return (
+        _awareness_objection(step, part, done)
+        or _cluster_objection(step, part, done)
+        or _zeros_objection(step, part, done)
+    )
 
 
 def _quantize_objection(step: Quantize, part: Part, done: _PartState) -> str | None:
+    if done.aware is None or part not in step.parts:
+        return None
     chosen = step.encoder if part == "encoder" else step.decoder
     wanted = ("int8",) if part == "encoder" else ("dynamic", "int8")
-    if done.aware is not None and chosen not in wanted:
+    if chosen not in wanted:
         return f"the {part} was trained for int8, and {chosen} makes no use of it: choose {' or '.join(wanted)}"
     return None
 
 
-def _reshaping_objection(step: Step, part: Part, done: _PartState) -> str | None:
-    if done.clustered:
+def _awareness_objection(step: Step, part: Part, done: _PartState) -> str | None:
+    if done.aware is None or part not in (*step.parts, *step.moves):
+        return None
+    remedy = "only quantize may follow" if part in step.parts else _remedy(step, part)
+    return (
+        f"{step.kind} after quantization_aware: it would move the {part}'s weights away from the ranges that they "
+        f"were trained for; {remedy}"
+    )
+
+
+def _cluster_objection(step: Step, part: Part, done: _PartState) -> str | None:
+    if not done.clusterings:
+        return None
+    clustered = [earlier.layers for earlier in done.clusterings]
+    if isinstance(step, Cluster) and part == step.part and any(is_same_choice(step.layers, one) for one in clustered):
+        return f"the {part} is clustered twice"
+    if dissolves_clusters(step, part):
+        return f"{step.kind} after cluster: its training would dissolve the {part}'s clusters; {_remedy(step, part)}"
+    if begins_anew(step, part):
         return f"{step.kind} after cluster: it would dissolve the {part}'s clusters; put it before"
-    if done.sparsity:
-        return f"{step.kind} after pruning: it would fill the {part}'s zeros again; put it before"
     return None
 
 
-def _pruning_objection(step: Step, part: Part, done: _PartState) -> str | None:
-    sparsity: float = step.sparsity  # type: ignore[attr-defined]  # every pruning step has one
-    if done.clustered:
-        return f"{step.kind} after cluster: its training would dissolve the {part}'s clusters; prune first"
-    if sparsity <= done.sparsity:
-        return f"the {part} has a sparsity of {done.sparsity:g} already: {sparsity:g} takes nothing more away"
+def _zeros_objection(step: Step, part: Part, done: _PartState) -> str | None:
+    if done.prunings and begins_anew(step, part):
+        return f"{step.kind} after pruning: what begins anew would fill the {part}'s zeros again; put it before"
+    if not isinstance(step, PRUNING) or part != step.part:
+        return None
+    for earlier in done.prunings:
+        if takes_nothing_away(step, earlier):
+            where = "" if step.layers is None else f" in {', '.join(step.layers)}"
+            present = f"the {part} has a sparsity of {earlier.sparsity:g} already{where}"
+            return f"{present}: {step.sparsity:g} takes nothing more away"
     return None
 
 
-def _note(step: Step, done: _PartState, index: int) -> None:
-    if isinstance(step, PRUNING):
-        done.sparsity = step.sparsity
-    elif isinstance(step, Cluster):
-        done.clustered = True
-    elif isinstance(step, QuantizationAware):
-        done.aware = index
-    elif isinstance(step, Quantize):
-        done.quantized = True
-    if any(training.objective != "features" for training in step.trainings):
-        done.untrained = None
+def _remedy(step: Step, part: Part) -> str:
+    """How a step may leave a part's weights as they are."""
+    if part not in step.parts:
+        change = "let it train on objective features" if part == "decoder" else "leave out its training's encoder_from"
+        return f"{change}, or put it before"
+    if isinstance(step, Cluster):
+        return "say training: null, or cluster all layers in one step"
+    return "put it before"
+
+
+def _note(step: Step, state: _State, index: int) -> None:
+    for part in step.parts:
+        done = state.parts[part]
+        if isinstance(step, PRUNING):
+            done.prunings.append(step)
+        elif isinstance(step, Cluster):
+            done.clusterings.append(step)
+        elif isinstance(step, QuantizationAware):
+            done.aware = index
+        elif isinstance(step, Quantize):
+            done.quantized = True
+    if "decoder" in step.moves:
+        state.untrained = None
     elif isinstance(step, _LEAVES_UNTRAINED):
-        done.untrained = index
+        state.untrained = index
 
 
 def _check_end(state: _State) -> None:
     for part, done in state.parts.items():
         if done.aware is not None and not done.quantized:
             raise StepError(done.aware, f"quantization_aware without quantize after it: the {part} would stay in float")
-        if done.untrained is not None:
-            reason = f"the {part} is new or rearranged and nothing trains it on captions afterwards"
-            raise StepError(done.untrained, f"{reason}: add fine_tune or distill, or a training to the step")
+    if state.untrained is not None:
+        reason = "the decoder is new, rearranged or given other features, and nothing trains it on captions afterwards"
+        raise StepError(state.untrained, f"{reason}: add fine_tune or distill, or a training to the step")
 
 
 def with_one_quantization(steps: Sequence[Step]) -> tuple[tuple[Step, ...], tuple[int, ...]]:
@@ -171,7 +197,8 @@ def with_one_quantization(steps: Sequence[Step]) -> tuple[tuple[Step, ...], tupl
 def _merged(conversions: Sequence[Quantize]) -> Quantize:
     formats = {part: getattr(step, part) for step in conversions for part in step.parts}
     keep = tuple(name for step in conversions for name in step.keep_float)
-    images = max(step.calibration_images for step in conversions)
-    return Quantize(
-        **{part: formats.get(part, "float32") for part in PARTS}, keep_float=keep, calibration_images=images
-    )
+    asked = [step.calibration_images for step in conversions if "calibration_images" in step.model_fields_set]
+    settings: dict[str, Any] = {part: formats.get(part, "float32") for part in PARTS}
+    if asked:
+        settings["calibration_images"] = max(asked)
+    return Quantize(**settings, keep_float=keep)

@@ -73,9 +73,8 @@ class Chain:
         return self.document.error(self.places[error.index], str(error))
 
     def as_yaml(self) -> str:
-        """The steps as a recipe has them, with what it left to defaults left out."""
-        steps = [{step.kind: step.model_dump(mode="json", exclude_defaults=True)} for step in self.steps]
-        return yaml.safe_dump(steps, sort_keys=False, width=120)
+        """The steps as a recipe has them, without what reading it fills in: to read it again gives equal steps."""
+        return yaml.safe_dump([{step.kind: _needed(step)} for step in self.steps], sort_keys=False, width=120)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +84,40 @@ class Recipe:
     name: str
     seed: int
     chain: Chain
+
+
+def _needed(step: Step) -> dict[str, Any]:
+    """The settings without which another step would be read."""
+    settings = step.model_dump(mode="json", include=step.model_fields_set)
+    for path in _paths(settings):
+        fewer = _without(settings, path)
+        if _is_read_as(step, fewer):
+            settings = fewer
+    return settings
+
+
+def _paths(settings: dict[str, Any]) -> list[tuple[str, ...]]:
+    """Names of settings, each before those within it."""
+    paths: list[tuple[str, ...]] = []
+    for name, value in settings.items():
+        paths.append((name,))
+        if isinstance(value, dict):
+            paths += [(name, inner) for inner in value]
+    return paths
+
+
+def _without(settings: dict[str, Any], path: Sequence[str]) -> dict[str, Any]:
+    name, *within = path
+    if not within:
+        return {other: value for other, value in settings.items() if other != name}
+    return {**settings, name: _without(settings[name], within)} if name in settings else settings
+
+
+def _is_read_as(step: Step, settings: dict[str, Any]) -> bool:
+    try:
+        return type(step).model_validate(settings) == step
+    except ValidationError:
+        return False
 
 
 def read_recipe(name: str) -> Recipe:

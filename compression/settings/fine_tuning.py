@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import model_validator
 
-from compression.settings.fields import PARTS, Part
+from compression.settings.fields import Part
 from compression.settings.step import Step
 from compression.settings.training import Training
 
@@ -20,9 +20,7 @@ class FineTune(Step):
     @property
     def parts(self) -> tuple[Part, ...]:
         """What trains."""
-        if self.training.encoder_from is None:
-            return ("decoder",)
-        return ("encoder",) if self.training.objective == "features" else PARTS
+        return self.moves
 
 
 class Distill(Step):
@@ -48,4 +46,4 @@ class Distill(Step):
     @property
     def parts(self) -> tuple[Part, ...]:
         """What trains."""
-        return FineTune(training=self.training).parts
+        return self.moves

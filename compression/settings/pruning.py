@@ -25,8 +25,8 @@ class Magnitude(Step):
         every: updates between two changes of the masks.
         pattern: single weights; blocks of `block` elements, inputs by outputs, of which matrices and 1x1 convolutions
             consist; or `m_by_n`, zeros among so many neighbouring inputs, all at once where the schedule begins.
-        block: sides of a block.
-        m_by_n: zeros, of.
+        block: sides of a block, where the pattern is `block`.
+        m_by_n: zeros, of, where the pattern is `m_by_n`.
         layers: leaves out weights whose name holds none of these; None prunes all of the part.
     """
 
@@ -50,6 +50,9 @@ class Magnitude(Step):
             raise ValueError(f"the schedule must begin ({self.begin}) before it ends ({self.end})")
         if self.initial_sparsity > self.sparsity:
             raise ValueError(f"initial_sparsity {self.initial_sparsity} lies above sparsity {self.sparsity}")
+        for name in ("block", "m_by_n"):
+            if name in self.model_fields_set and self.pattern != name:
+                raise ValueError(f"{name} is for pattern {name}, and the pattern is {self.pattern}")
         zeros, of = self.m_by_n
         if self.pattern == "m_by_n" and (not 0 < zeros < of or abs(self.sparsity - zeros / of) > 1e-3):
             raise ValueError(f"m_by_n {zeros} of {of} is a sparsity of {zeros}/{of}, not {self.sparsity}")

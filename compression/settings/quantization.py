@@ -16,6 +16,9 @@ throughout, or int16 activations on int8 weights, both with calibrated ranges.""
 
 CALIBRATED: frozenset[str] = frozenset({"int8", "int16x8"})
 
+ROUNDABLE_ENCODERS = ("mobilenet_v2", "resnet50", "vgg16")
+"""Encoders of whose layers TF-MOT knows how they round in training."""
+
 
 class QuantizationAware(Step):
     """Training with the rounding of int8 in the forward pass (Jacob et al. 2018, arXiv 1712.05877).

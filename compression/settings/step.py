@@ -27,3 +27,8 @@ class Step(Settings):
         """The trainings that it runs."""
         training = getattr(self, "training", None)
         return () if training is None else (training,)
+
+    @property
+    def moves(self) -> tuple[Part, ...]:
+        """Parts whose weights its trainings change, whichever part it is about."""
+        return tuple(part for part in PARTS if any(part in training.moves for training in self.trainings))

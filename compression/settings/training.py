@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from compression.settings.fields import Rate, Settings
+from compression.settings.fields import PARTS, Part, Rate, Settings
 
 
 class Training(Settings):
@@ -53,6 +53,12 @@ class Training(Settings):
         if self.objective == "features" and self.encoder_from is None:
             raise ValueError("objective features trains the encoder: say encoder_from")
         return self
+
+    @property
+    def moves(self) -> tuple[Part, ...]:
+        """Parts whose weights it changes: words move the decoder, and the encoder's blocks where they train along."""
+        moved = {"encoder": self.encoder_from is not None, "decoder": self.objective != "features"}
+        return tuple(part for part in PARTS if moved[part])
 
     @property
     def distils(self) -> bool:

@@ -16,6 +16,7 @@ from caption_core.models.captioning import CaptioningModel
 from caption_core.runtimes.tensorflow import load_model
 from compression.calibration import draw_images
 from compression.context import StepContext, record_step, write_child
+from compression.kept_float import kept_float
 from compression.layer_errors import layer_errors
 from compression.litert_files import litert_files
 from compression.settings.fields import PARTS, Part
@@ -44,7 +45,7 @@ def apply(step: Quantize, context: StepContext) -> Bundle:
         images,
         keep_float=step.keep_float,
         max_tokens=context.parent.manifest.search.max_tokens,
-        encoder=_trained_encoder(step, context.parent),
+        encoder=_trained_encoder(step, context.parent, model),
     )
     content: dict[str, Path | bytes] = {**files, VOCABULARY: context.parent.path(VOCABULARY)}
     bundle = write_child(context, step, content, did=_did(step, formats, len(images)), fields={"runtime": "litert"})
@@ -78,14 +79,14 @@ def _did(step: Quantize, formats: dict[Part, Format], images: int) -> str:
     return "; ".join(said)
 
 
-def _trained_encoder(step: Quantize, parent: Bundle) -> bytes | None:
-    """The graph of an encoder that was trained for int8; None if it wasn't."""
+def _trained_encoder(step: Quantize, parent: Bundle, model: CaptioningModel) -> bytes | None:
+    """The graph of an encoder that was trained for int8; None if it wasn't. `model` is the parent's."""
     if step.encoder != "int8":
         return None
     from compression.encoder_quantization import export_trained_quantization  # loads TF-MOT, which takes seconds
 
     graph = export_trained_quantization(parent)
-    if graph is not None and any("decoder/" not in text for text in step.keep_float):
+    if graph is not None and kept_float(model, step.keep_float)["encoder"]:
         raise UsageError("keep_float: an encoder that was trained for int8 is converted as it was trained")
     return graph
 

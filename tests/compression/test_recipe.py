@@ -2,13 +2,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, reject, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from caption_core.bundle import Manifest, open_bundle
 from caption_core.errors import UsageError
-from compression.recipe import RECIPES, Recipe, read_recipe, read_steps
+from compression.recipe import RECIPES, Chain, Recipe, read_recipe, read_steps
+from compression.settings.fields import PARTS
 from compression.settings.pruning import Supermask
+from compression.settings.registry import STEPS
+from compression.settings.step import Step
+from compression.settings.training import Training
 from compression.yaml_lines import YamlDocument
 
 
@@ -54,6 +59,14 @@ def test_every_recipe_that_comes_along_is_sensible(path: Path) -> None:
         ("name: x\nsteps:\n  - hard: {part: decoder}\n", r"line 3: hard\.sparsity: Field required"),
         ("name: x\nsteps:\n  - quantize\n", "line 3: quantize: quantize needs a format"),
         ("- a\n", "line 1: a mapping with name, steps is needed"),
+        (
+            "name: x\nsteps:\n  - magnitude: {part: decoder, sparsity: 0.5, block: [1, 4]}\n",
+            "line 3: magnitude: block is for pattern block, and the pattern is unstructured",
+        ),
+        (
+            "name: x\nsteps:\n  - magnitude: {part: decoder, sparsity: 0.5, pattern: block, m_by_n: [1, 4]}\n",
+            "line 3: magnitude: m_by_n is for pattern m_by_n, and the pattern is block",
+        ),
     ],
 )
 def test_a_mistake_is_named_with_its_line(tmp_path: Path, text: str, message: str) -> None:
@@ -76,6 +89,88 @@ def test_the_steps_as_yaml_are_the_recipe_again(tmp_path: Path) -> None:
     chain = recipe(tmp_path, "name: x\nsteps:\n  - supermask: {sparsity: 0.9}\n  - quantize: {decoder: int8}\n").chain
     again = read_steps(YamlDocument(chain.as_yaml(), "again"), ())
     assert again.steps == chain.steps
+
+
+TRAININGS = st.fixed_dictionaries(
+    {},
+    optional={
+        "epochs": st.integers(1, 5),
+        "learning_rate": st.sampled_from([1e-5, 1e-4, 3e-4, 0.01]),
+        "objective": st.sampled_from(["references", "self_critical", "features"]),
+        "captions": st.sampled_from(["references", "teacher", "both"]),
+        "soft_targets": st.sampled_from([0.0, 0.7, 0.9]),
+        "encoder_from": st.none() | st.sampled_from(["pixels", "block_6"]),
+        "images": st.none() | st.integers(1, 9),
+    },
+)
+SPARSITIES = st.sampled_from([0.25, 0.5, 0.95])
+LAYERS = st.none() | st.lists(st.text(max_size=4)).map(tuple)
+FORMATS = st.none() | st.sampled_from(["float32", "int8", "int16x8"])
+SIDES = st.tuples(st.integers(1, 4), st.integers(1, 4))
+
+
+SETTINGS: dict[str, dict[str, st.SearchStrategy[Any]]] = {
+    "architecture": {"image_size": st.just(96), "decoder_settings": st.just({"units": 3, "heads": 1})},
+    "fine_tune": {},
+    "distill": {"level": st.sampled_from(["word", "sequence", "both"])},
+    "hard": {"sparsity": SPARSITIES, "layers": LAYERS},
+    "magnitude": {
+        "sparsity": SPARSITIES,
+        "pattern": st.sampled_from(["unstructured", "block", "m_by_n"]),
+        "block": SIDES,
+        "m_by_n": SIDES,
+    },
+    "supermask": {"sparsity": SPARSITIES, "fine_tuning": st.none() | TRAININGS},
+    "cluster": {"clusters": st.integers(2, 32), "layers": LAYERS},
+    "quantization_aware": {},
+    "quantize": {"encoder": FORMATS, "decoder": FORMATS, "calibration_images": st.integers(199, 201)},
+    "search": {"beam_width": st.none() | st.integers(1, 3)},
+    "store": {"codec": st.sampled_from(["zstd", "xz"])},
+}
+SHARED: dict[str, st.SearchStrategy[Any]] = {"part": st.sampled_from(PARTS), "training": st.none() | TRAININGS}
+
+
+@st.composite
+def any_step(draw: st.DrawFn) -> Step:
+    """A step that is read from settings, or made of settings that are objects already."""
+    kind = draw(st.sampled_from(sorted(SETTINGS)))
+    shared = {name: values for name, values in SHARED.items() if name in STEPS[kind].model_fields}
+    fields: dict[str, Any] = draw(st.fixed_dictionaries({}, optional={**SETTINGS[kind], **shared}))
+    try:
+        if "training" in fields and draw(st.booleans()):
+            fields["training"] = Training.model_validate(fields["training"])
+        return STEPS[kind].model_validate(fields)
+    except ValidationError:
+        reject()
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.filter_too_much])
+@given(st.lists(any_step(), min_size=1, max_size=3))
+def test_any_steps_as_yaml_are_read_as_the_same_steps(steps: list[Step]) -> None:
+    chain = Chain(tuple(steps), (), YamlDocument("", "none"))
+    assert read_steps(YamlDocument(chain.as_yaml(), "again"), ()).steps == chain.steps
+
+
+@pytest.mark.parametrize(
+    ("step", "said"),
+    [
+        ("hard: {part: decoder, sparsity: 0.5, method: blind}", {"hard": {"part": "decoder", "sparsity": 0.5}}),
+        (
+            "quantization_aware: {part: decoder, training: {epochs: 4, learning_rate: 0.0003}}",
+            {"quantization_aware": {"part": "decoder", "training": {"epochs": 4, "learning_rate": 0.0003}}},
+        ),
+        (
+            "quantization_aware: {part: decoder, training: {epochs: 1, images: 3}}",
+            {"quantization_aware": {"part": "decoder", "training": {"images": 3}}},
+        ),
+        ("distill: {level: word, training: {soft_targets: 0.7}}", {"distill": {}}),
+        ("cluster: {part: decoder, training: null}", {"cluster": {"part": "decoder", "training": None}}),
+    ],
+)
+def test_steps_as_yaml_leave_out_what_reading_fills_in(tmp_path: Path, step: str, said: dict[str, Any]) -> None:
+    import yaml
+
+    assert yaml.safe_load(recipe(tmp_path, f"name: x\nsteps:\n  - {step}\n").chain.as_yaml()) == [said]
 
 
 @settings(deadline=None)

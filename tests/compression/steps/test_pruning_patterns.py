@@ -99,7 +99,8 @@ def test_neighbours_in_the_embedding_are_units_of_a_word() -> None:
 
 
 def test_views_and_masks_are_inverse_for_blocks() -> None:
-    pattern = Blocks(place_of("a", normal_weights(1, 1, 6, 10)), Magnitude(part="encoder", sparsity=0.5, block=(4, 4)))
+    step = Magnitude(part="encoder", sparsity=0.5, pattern="block", block=(4, 4))
+    pattern = Blocks(place_of("a", normal_weights(1, 1, 6, 10)), step)
     weights = tf.constant(normal_weights(1, 1, 6, 10))
 
     assert pattern.view(weights).shape == (8, 12)

@@ -8,9 +8,12 @@ import pytest
 from caption_core.bundle import open_bundle
 from caption_core.captioner import load_captioner
 from caption_core.errors import UsageError
+from caption_core.runtimes.litert import ENCODER
+from compression import encoder_quantization
 from compression.settings.quantization import Quantize
 from compression.steps.quantize import apply
 from tests.bundle_builders import COLOURS, PATTERNS, paint
+from tests.compression.builders import bundle_with_slim_encoder
 from tests.compression.conftest import MakeContext
 
 
@@ -36,6 +39,21 @@ def test_the_record_tells_the_error_of_every_layer(make_context: MakeContext) ->
     assert layers["decoder/embedding"]["part"] == "decoder"
     assert 0 < layers["decoder/embedding"]["error"] < 0.5
     assert record["settings"]["decoder"] == "dynamic"
+
+
+@pytest.mark.slow
+def test_layers_of_the_decoder_stay_in_float_beside_an_encoder_that_was_trained_for_int8(
+    make_context: MakeContext, tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(encoder_quantization, "export_trained_quantization", lambda _: b"as it was trained")
+    context = make_context(parent=bundle_with_slim_encoder(tiny_bundle, tmp_path / "slim"), captions=False)
+    step = Quantize(encoder="int8", decoder="dynamic", calibration_images=3, keep_float=("gates_from_h",))
+    bundle = apply(step, context)
+    assert bundle.path(ENCODER).read_bytes() == b"as it was trained"
+    assert "gates_from_h kept in float" in bundle.manifest.provenance.steps[-1]
+
+    with pytest.raises(UsageError, match="is converted as it was trained"):
+        apply(step.model_copy(update={"keep_float": ("gates_from_h", "Conv_1")}), context)
 
 
 def test_a_calibrated_format_needs_images(make_context: MakeContext) -> None:
