@@ -141,11 +141,32 @@ def failed_positions(rows: pa.Table, kinds: Iterable[ErrorKind] | None = None) -
 
 
 def replace_rows(rows: pa.Table, positions: Sequence[int], by: pa.Table) -> pa.Table:
-    """The same rows, in the same order, with others in some places."""
-    places = list(range(rows.num_rows))
+    """The same rows, in the same order, with others in some places.
+
+    Of carried columns, values stay where the others have none: what a try read, a later one may not get to.
+
+    Args:
+        rows: of a part.
+        positions: ascending, of the rows to replace.
+        by: one row a position; its schema is the result's.
+    """
+    columns = [
+        _replaced(rows.column(field.name), positions, by.column(field.name), fill=field.name not in OUTPUT_SCHEMA.names)
+        for field in by.schema
+    ]
+    return pa.Table.from_arrays(columns, schema=by.schema)
+
+
+def _replaced(column: pa.ChunkedArray, positions: Sequence[int], by: pa.ChunkedArray, *, fill: bool) -> pa.ChunkedArray:
+    """See `replace_rows`; of slices, since PyArrow can't take from columns of every type."""
+    column = column if column.type == by.type else column.cast(by.type)
+    slices, end = [], 0
     for index, position in enumerate(positions):
-        places[position] = rows.num_rows + index
-    return pa.concat_tables([rows, by]).take(pa.array(places, pa.int64()))
+        keeps = fill and not by[index].is_valid
+        slices += [column.slice(end, position - end), column.slice(position, 1) if keeps else by.slice(index, 1)]
+        end = position + 1
+    slices.append(column.slice(end))
+    return pa.chunked_array([chunk for part in slices for chunk in part.chunks], by.type)
 
 
 def _row(outcome: ImageOutcome) -> dict[str, object]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import os
 import resource
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -29,6 +30,7 @@ from caption_core.archive.outcomes import (
 from caption_core.archive.parts import PartFooter, part_name, read_footer, read_rows, write_part
 from caption_core.archive.plan_files import PlanReader
 from caption_core.archive.run_record import check_shared, state_folder
+from caption_core.archive.sources.source import carried_in
 from caption_core.captioner import Captioner
 from caption_core.engine.image_loader import ImageLoader, LoadedImage, LoadRequest
 from caption_core.engine.work import CaptioningWork, ShardSummary, StageSeconds
@@ -151,7 +153,8 @@ class ShardCaptioner:
         log: AttemptLog,
     ) -> list[ImageOutcome]:
         """How the images at some positions ended, in their order."""
-        outcomes = {position: _condemned(refs[position]) for position in attempt.condemned if position in positions}
+        condemned = (position for position in attempt.condemned if position in positions)
+        outcomes = {position: self._condemned(refs[position]) for position in condemned}
         todo = [position for position in positions if position not in outcomes]
         batch_size = 1 if attempt.is_careful else self._work.batch_size
         ahead = 0 if attempt.is_careful else _BATCHES_AHEAD * batch_size
@@ -162,7 +165,7 @@ class ShardCaptioner:
             self._beat()
             shard.add(image)
             if isinstance(image.result, ImageError):
-                outcomes[image.position] = _outcome(refs, image, image.result)
+                outcomes[image.position] = self._outcome(refs, image, image.result)
             elif not copies.takes(image):
                 batch.append(image)
             if len(batch) == batch_size:
@@ -189,9 +192,26 @@ class ShardCaptioner:
         )
         self._beat()
         return {
-            image.position: replace(_outcome(refs, image, result), infer_ms=infer_ms)
+            image.position: replace(self._outcome(refs, image, result), infer_ms=infer_ms)
             for image, result in zip(batch, results, strict=True)
         }
+
+    def _outcome(self, refs: Sequence[ImageRef], image: LoadedImage, result: Caption | ImageError) -> ImageOutcome:
+        ref, decoded = refs[image.position], image.result if isinstance(image.result, DecodedImage) else None
+        return ImageOutcome(
+            ref=ref,
+            result=result,
+            width=decoded.width if decoded else None,
+            height=decoded.height if decoded else None,
+            sha256=image.sha256,
+            decode_ms=1000 * image.decode_s if decoded else None,
+            # Where reading came to no end, its reference still tells some of it.
+            carried=image.carried or carried_in(self._work.source, ref),
+        )
+
+    def _condemned(self, ref: ImageRef) -> ImageOutcome:
+        error = ImageError(ErrorKind.CRASHED, "its worker died whenever it worked on this image")
+        return ImageOutcome(ref, error, carried=carried_in(self._work.source, ref))
 
     def _results(self, pixels: Sequence[NDArray[np.uint8]]) -> Sequence[Caption | ImageError]:
         """Caption together; where that fails, one by one, so that only the image at fault goes without."""
@@ -207,6 +227,7 @@ class ShardCaptioner:
         captions = self._captioner.caption(images, self._work.search)
         if len(captions) != len(images):
             raise RuntimeError(f"{len(captions)} captions for {len(images)} images")
+        _check_scores(captions)
         return captions
 
     def _probe(self) -> None:
@@ -261,21 +282,11 @@ def _pixels(image: LoadedImage) -> NDArray[np.uint8]:
     return image.result.pixels
 
 
-def _outcome(refs: Sequence[ImageRef], image: LoadedImage, result: Caption | ImageError) -> ImageOutcome:
-    decoded = image.result if isinstance(image.result, DecodedImage) else None
-    return ImageOutcome(
-        ref=refs[image.position],
-        result=result,
-        width=decoded.width if decoded else None,
-        height=decoded.height if decoded else None,
-        sha256=image.sha256,
-        decode_ms=1000 * image.decode_s if decoded else None,
-        carried=image.carried,
-    )
-
-
-def _condemned(ref: ImageRef) -> ImageOutcome:
-    return ImageOutcome(ref, ImageError(ErrorKind.CRASHED, "its worker died whenever it worked on this image"))
+def _check_scores(captions: Iterable[Caption]) -> None:
+    """See to it that scores are numbers: where a network's logits are none, the search still finds words."""
+    for caption in captions:
+        if not math.isfinite(caption.score):
+            raise FloatingPointError(f"its caption's score is {caption.score}: the captioner's numbers are not finite")
 
 
 def _peak_memory_bytes() -> int:

@@ -99,6 +99,34 @@ def test_rows_are_replaced_in_their_places(
     assert rows.equals(table_of(expected))
 
 
+def carrying(kind: pa.DataType, *values: object) -> pa.Table:
+    """Rows of failed images that carry a column."""
+    error = ImageError(ErrorKind.TIMED_OUT, "too long")
+    outcomes = [ImageOutcome(ImageRef("a", "b"), error, carried={"label": value}) for value in values]
+    return outcomes_to_table(outcomes, "m", 0, SEARCH, output_schema(pa.schema([("label", kind)])))
+
+
+def test_carried_values_stay_where_the_new_row_has_none() -> None:
+    before = carrying(pa.string(), "a", "b", None, "d").set_column(4, "num_tokens", pa.array([1] * 4, pa.int32()))
+    rows = replace_rows(before, [0, 2, 3], carrying(pa.string(), None, "C", "D"))
+    assert rows["label"].to_pylist() == ["a", "b", "C", "D"]
+    assert rows["num_tokens"].to_pylist() == [None, 1, None, None], "of a row's own columns nothing stays"
+
+
+@pytest.mark.parametrize("kind", [pa.string_view(), pa.large_string()], ids=str)
+def test_rows_with_views_are_replaced_too(kind: pa.DataType) -> None:
+    """PyArrow can't take from them."""
+    rows = replace_rows(carrying(pa.string_view(), "a", "b", "c"), [1], carrying(kind, "B"))
+    assert rows["label"].to_pylist() == ["a", "B", "c"]
+    assert rows.schema.field("label").type == kind
+
+
+def test_rows_with_views_within_are_replaced_too() -> None:
+    kind = pa.list_(pa.string_view())
+    rows = replace_rows(carrying(kind, ["a"], ["b"]), [0], carrying(kind, ["A"]))
+    assert rows["label"].to_pylist() == [["A"], ["b"]]
+
+
 def table_of(outcomes: list[ImageOutcome]) -> pa.Table:
     return outcomes_to_table(outcomes, "m", 0, SEARCH).drop_columns(["created_at"])
 

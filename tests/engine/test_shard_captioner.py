@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import math
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
+import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from numpy.typing import NDArray
 
 from caption_core.archive.attempts import AttemptLog
 from caption_core.archive.outcomes import OutcomeCounts
@@ -31,7 +35,7 @@ from caption_core.engine.shard_captioner import ShardCaptioner
 from caption_core.engine.work import CaptioningWork, ShardSummary
 from caption_core.errors import CapstanError
 from caption_core.images import ImageLimits
-from caption_core.records import ErrorKind, ImageRef
+from caption_core.records import Caption, ErrorKind, ImageRef
 from caption_core.search import SearchSettings
 from tests.builders import Colour, plain, write_file, write_hostile_folder, write_images, written
 from tests.fake_captioner import MODEL_ID, POISON, FakeCaptioner, FakeLoader, expected_caption, fake_spec
@@ -139,6 +143,35 @@ def test_only_the_poisonous_image_of_a_batch_fails(folders: Folders) -> None:
     assert rows["1.png"]["error_message"] == "a poisonous image"
     assert (rows["1.png"]["width"], rows["1.png"]["height"]) == (40, 30)
     assert rows["2.png"]["caption"] == expected_caption((9, 9, 9))
+
+
+class OverflowingCaptioner(FakeCaptioner):
+    """Scores bright images with what is no number."""
+
+    def _say(self, image: NDArray[np.uint8], search: SearchSettings) -> Caption:
+        caption = super()._say(image, search)
+        return replace(caption, score=self.no_number) if image.mean() > self.brightest else caption
+
+    no_number, brightest = math.nan, 200
+
+
+@pytest.mark.parametrize("score", [math.nan, -math.inf])
+def test_a_score_that_is_no_number_is_a_failure(folders: Folders, score: float) -> None:
+    write_colours(folders, [(0, 0, 0), (255, 255, 255), (9, 9, 9)])
+    captioner = OverflowingCaptioner()
+    captioner.no_number = score
+    rows = caption(folders, spec_of(captioner))
+    assert [row["error_kind"] for row in rows.values()] == [None, "inference_failed", None]
+    assert f"score is {score}" in str(rows["1.png"]["error_message"])
+    assert rows["1.png"]["caption"] is rows["1.png"]["score"] is None
+
+
+def test_a_captioner_whose_scores_are_never_numbers_is_broken(folders: Folders) -> None:
+    folders.plan()
+    captioner = OverflowingCaptioner()
+    captioner.brightest = 0
+    with pytest.raises(CapstanError, match="fails on any image: its caption's score is nan"):
+        ShardCaptioner(folders.work(spec_of(captioner)))
 
 
 class BreakingCaptioner(FakeCaptioner):
@@ -392,6 +425,25 @@ class StuckSource(FolderSource):
         return StuckReader(super().open_reader())
 
 
+class CarryingReader(StuckReader):
+    def read(self, ref: ImageRef, max_bytes: int) -> SourceImage:
+        return replace(super().read(ref, max_bytes), carried={"name": ref.image_id, "text": "read"})
+
+
+@dataclass(frozen=True)
+class CarryingSource(FolderSource):
+    """Its references hold names; texts are read with the images, some of which hang."""
+
+    def carried(self) -> pa.Schema:
+        return pa.schema([("name", pa.string()), ("text", pa.string())])
+
+    def carried_in(self, ref: ImageRef) -> Mapping[str, str]:
+        return {"name": ref.image_id}
+
+    def open_reader(self) -> ImageReader:
+        return CarryingReader(super().open_reader())
+
+
 @pytest.fixture
 def stuck(folders: Folders) -> Iterator[CaptioningWork]:
     """Work on a folder in which some images hang."""
@@ -432,3 +484,35 @@ def test_a_shard_in_which_everything_hangs_is_not_tried_to_its_end(folders: Fold
     assert summary.counts == OutcomeCounts(0, {"timed_out": 30})
     not_tried = [row for row in rows.values() if str(row["error_message"]).startswith("not tried")]
     assert len(not_tried) == 30 - MAX_GIVEN_UP
+
+
+def test_images_that_were_not_read_to_the_end_carry_what_their_references_hold(
+    folders: Folders, stuck: CaptioningWork
+) -> None:
+    for index in range(MAX_GIVEN_UP + 3):
+        write_file(folders.source / f"stuck{index:02d}.png", plain())
+    write_file(folders.source / "a.png", plain())
+    folders.plan()
+    for _ in range(4):
+        log = AttemptLog(folders.state, 0)
+        log.begin()
+        log.suspect(1)
+    carrying = replace(stuck, source=CarryingSource(folders.source.resolve()))
+    _, rows = run(folders, carrying)
+    assert {row["error_kind"] for row in rows.values()} == {None, "crashed", "timed_out"}
+    assert {name: (row["name"], row["text"]) for name, row in rows.items()} == {
+        name: (name, "read" if name == "a.png" else None) for name in rows
+    }
+
+
+def test_a_retry_that_hangs_leaves_what_an_earlier_try_had_read(folders: Folders, stuck: CaptioningWork) -> None:
+    write_file(folders.source / "stuck.png", b"no image")
+    folders.plan()
+    carrying = replace(stuck, source=CarryingSource(folders.source.resolve()))
+    StuckReader.release.set()
+    _, before = run(folders, carrying)
+    StuckReader.release.clear()
+    _, after = run(folders, replace(carrying, retry=frozenset(ErrorKind)))
+    kinds = [rows["stuck.png"]["error_kind"] for rows in (before, after)]
+    assert kinds == ["not_an_image", "timed_out"]
+    assert after["stuck.png"]["text"] == "read"

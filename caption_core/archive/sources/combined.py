@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from caption_core.archive.patience import patiently, refusal_of
 from caption_core.archive.refs import REF_SCHEMA
-from caption_core.archive.sources.source import ImageReader, ImageSource, SourceImage, no_beat
+from caption_core.archive.sources.source import ImageReader, ImageSource, SourceImage, carried_in, no_beat
+from caption_core.archive.storage import is_remote
+from caption_core.archive.store_errors import image_error_of
 from caption_core.errors import CapstanError, ImageError, UsageError
 from caption_core.records import ErrorKind, ImageRef
 
@@ -50,6 +55,10 @@ class CombinedSource:
                     )
         return pa.schema([field for _, field in columns.values()])
 
+    def carried_in(self, ref: ImageRef) -> Mapping[str, Any]:
+        """See `CarryingRefs`."""
+        return carried_in(self.sources[ref.source][1], ref)
+
     def open_reader(self) -> ImageReader:
         """See `ImageSource`; looks at the first and the last of them, since there may be thousands."""
         for _, source in {0: self.sources[0], 1: self.sources[-1]}.values():
@@ -74,15 +83,18 @@ class _CombinedReader:
         self._readers: dict[int, ImageReader | ImageError] = {}
 
     def begin(self, refs: Sequence[ImageRef], *, beat: Callable[[], None] = no_beat) -> None:
-        wanted: dict[int, list[ImageRef]] = {}
+        """See `ImageReader`; waits a while for archives that can't be opened at this moment."""
+        waiting: dict[int, list[ImageRef]] = {}
         for ref in refs:
-            wanted.setdefault(ref.source, []).append(ref)
-        for number in self._readers.keys() - wanted.keys():
+            waiting.setdefault(ref.source, []).append(ref)
+        for number in self._readers.keys() - waiting.keys():
             _close(self._readers.pop(number))
-        for number, its_refs in wanted.items():
-            reader = self._readers[number] = self._open(number)
-            if not isinstance(reader, ImageError):
-                reader.begin(its_refs, beat=beat)
+        with suppress(CapstanError, OSError):
+            patiently(lambda: self._begin_waiting(waiting, beat), beat)
+        # One refused to the end. The others, of which there may be thousands, aren't waited for, too.
+        for number, its_refs in waiting.items():
+            with suppress(CapstanError, OSError):
+                self._begin_one(number, its_refs, beat)
 
     def read(self, ref: ImageRef, max_bytes: int) -> SourceImage:
         reader = self._readers[ref.source]
@@ -93,15 +105,35 @@ class _CombinedReader:
             _close(reader)
         self._readers = {}
 
-    def _open(self, number: int) -> ImageReader | ImageError:
-        """An archive that is gone is not the end of a run of thousands: each of its images says so."""
-        reader = self._readers.get(number)
-        if reader is not None and not isinstance(reader, ImageError):
-            return reader
+    def _begin_waiting(self, waiting: MutableMapping[int, list[ImageRef]], beat: Callable[[], None]) -> None:
+        """Begin with one archive after the other, and strike it out; ends at one that refuses for no lasting reason."""
+        for number in list(waiting):
+            self._begin_one(number, waiting[number], beat)
+            del waiting[number]
+
+    def _begin_one(self, number: int, refs: Sequence[ImageRef], beat: Callable[[], None]) -> None:
+        """Raises what may pass. An archive that is gone is not the end of a run of thousands: its images say so."""
         try:
-            return self._sources[number].open_reader()
+            self._opened(number).begin(refs, beat=beat)
         except (CapstanError, OSError) as error:
-            return ImageError(ErrorKind.UNREADABLE, f"its archive can't be read on {os.uname().nodename}: {error}")
+            if refusal_of(error) is not None:
+                raise
+
+    def _opened(self, number: int) -> ImageReader:
+        reader = self._readers.get(number)
+        if reader is None or isinstance(reader, ImageError):
+            try:
+                reader = self._readers[number] = self._sources[number].open_reader()
+            except (CapstanError, OSError) as error:
+                self._readers[number] = _image_error(error, self._sources[number])
+                raise
+        return reader
+
+
+def _image_error(error: Exception, source: ImageSource) -> ImageError:
+    refusal = refusal_of(error) if any(map(is_remote, source.locations())) else None
+    kind = ErrorKind.UNREADABLE if refusal is None else image_error_of(refusal).kind
+    return ImageError(kind, f"its archive can't be read on {os.uname().nodename}: {error}")
 
 
 def _close(reader: ImageReader | ImageError) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from caption_core.archive.sources.archive_files import check_archive_file, file_name
 from caption_core.archive.sources.combined import CombinedSource
+from caption_core.archive.sources.file_names import name_to_text
 from caption_core.archive.sources.folder import FolderSource, walk_files
 from caption_core.archive.sources.manifest import MANIFEST_EXTENSIONS, Manifest
 from caption_core.archive.sources.options import InputOptions
@@ -49,7 +50,8 @@ def open_inputs(inputs: Sequence[str], options: InputOptions) -> CombinedSource:
     may_lack = replace(options, carry_where_there=len(inputs) > 1)
     named = [pair for text in inputs for pair in _open(text, may_lack)]
     _check_options([source for _, source in named], options)
-    source = CombinedSource(tuple(zip(_unique([name for name, _ in named]), (s for _, s in named), strict=True)))
+    labels = _unique([name_to_text(os.fsencode(name)) for name, _ in named])
+    source = CombinedSource(tuple(zip(labels, (source for _, source in named), strict=True)))
     carried = source.carried().names
     for column, name in options.carry:
         if name not in carried:

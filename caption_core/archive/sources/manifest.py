@@ -101,6 +101,14 @@ class Manifest:
         """See `ImageSource`: text for all but Parquet files; JSON values that aren't text come as JSON."""
         return self.schema
 
+    def carried_in(self, ref: ImageRef) -> Mapping[str, Any]:
+        """See `CarryingRefs`: all for all but Parquet files, whose values are read with the images."""
+        return self.values_in(Locator.parse(ref.locator))
+
+    def values_in(self, locator: Locator) -> Mapping[str, Any]:
+        """The carried values that a locator holds, by their names in the output."""
+        return {name: locator.carried.get(column) for column, name in self.options.carry}
+
     def open_reader(self) -> ImageReader:
         """See `ImageSource`."""
         if self.needs_base and not Path(self.rules.base).is_dir():
@@ -169,7 +177,7 @@ class _ManifestReader:
     def _carried(self, locator: Locator) -> Mapping[str, Any]:
         if locator.row is not None:
             return self._from_file.values(locator.row)
-        return {name: locator.carried.get(column) for column, name in self._manifest.options.carry}
+        return self._manifest.values_in(locator)
 
 
 def _table(location: str) -> ManifestTable:

@@ -29,12 +29,12 @@ class JsonlTable:
     location: str
 
     def columns(self) -> pa.Schema:
-        """See `ManifestTable`: the keys of the first 100 objects."""
+        """See `ManifestTable`: the keys of the first 100 objects, but for those with half a Unicode character."""
         objects = (value for _, value in self._objects() if isinstance(value, dict))
         keys = dict.fromkeys(key for value in islice(objects, _FIRST_OBJECTS) for key in value)
         if not keys:
             raise UsageError(f"{self.location}: no line of it is a JSON object")
-        return pa.schema([(key, pa.string()) for key in keys])
+        return pa.schema([(key, pa.string()) for key in keys if _is_unicode(key)])
 
     def chunks(self, wanted: WantedColumns) -> Iterator[RowChunk]:
         """See `ManifestTable`."""
@@ -60,6 +60,14 @@ def _parsed(line: bytes) -> dict[str, Any] | str:
     return value if isinstance(value, dict) else "it is no JSON object"
 
 
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _row(number: int, value: dict[str, Any] | str, wanted: WantedColumns) -> TextRow:
     if isinstance(value, str):
         return TextRow(number, None, value)
@@ -73,10 +81,7 @@ def _path(value: Any) -> tuple[bytes | None, str]:
         return None, NO_PATH
     if not isinstance(value, str):
         return None, "its path is no text"
-    try:
-        return value.encode("utf-8"), ""
-    except UnicodeEncodeError:
-        return None, "its path has half a Unicode character"
+    return (value.encode("utf-8"), "") if _is_unicode(value) else (None, "its path has half a Unicode character")
 
 
 def _carried(value: dict[str, Any], carry: Sequence[str]) -> str:

@@ -17,6 +17,7 @@ from itertools import accumulate
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from caption_core.archive.patience import refusal_of
 from caption_core.archive.sources.parquet_file import DECODING_ERRORS, open_parquet, read_signature
 from caption_core.archive.sources.source import no_beat
 from caption_core.archive.storage import is_remote
@@ -60,6 +61,9 @@ class ParquetCursor:
 
         They are kept when they are passed by (not all too many of them); other rows are not. Calls
         `beat` for each batch on the way.
+
+        Raises:
+            ImageError: the file can't be opened at this moment; it may be announced again, or rows taken all the same.
         """
         with self._lock:
             self._announced = set(rows)
@@ -69,7 +73,8 @@ class ParquetCursor:
             self._no_file = None
             self._damage = {group: damage for group, damage in self._damage.items() if damage.lasts}
             # Now, since an image may take only so long, and the way to a shard's first row may be gigabytes.
-            self._approach(self._in_order[:1], beat)
+            if self._in_order:
+                self._begin_at(self._in_order[0], beat)
 
     def take(self, row: int) -> pa.RecordBatch:
         """One row.
@@ -96,10 +101,17 @@ class ParquetCursor:
             self._kept.clear()
             self._let_go()
 
-    def _approach(self, rows: Iterable[int], beat: Callable[[], None] = no_beat) -> None:
+    def _begin_at(self, row: int, beat: Callable[[], None]) -> None:
+        try:
+            _ = self._find(row) or self._read(row, beat)
+        except ImageError as error:  # raised again when the row is taken
+            if error.kind is not ErrorKind.CORRUPT and refusal_of(error) is not None:
+                raise
+
+    def _approach(self, rows: Iterable[int]) -> None:
         for row in rows:
             with suppress(ImageError):  # raised again when the row is taken
-                _ = self._find(row) or self._read(row, beat)
+                _ = self._find(row) or self._read(row)
 
     def _find(self, row: int) -> _Rows | None:
         return next((rows for rows in self._kept if row in rows.numbers), None)

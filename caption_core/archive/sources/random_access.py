@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Protocol
 
 import pyarrow as pa
@@ -58,6 +59,61 @@ class StoredAccess:
     def close(self) -> None:
         """See `RandomAccess`."""
         self._file.close()
+
+
+class AheadAccess:
+    """Reads on while the caller works on what was read: the more, the more reads of one length have come in a row.
+
+    For one thread that goes forwards through an object store, which answers several requests as fast as one.
+
+    Args:
+        inner: what is read, by several threads.
+        num_ahead: reads under way or kept, at most, beside the one that is asked for.
+    """
+
+    def __init__(self, inner: RandomAccess, num_ahead: int) -> None:
+        self._inner = inner
+        self._num_ahead = num_ahead
+        self._threads = ThreadPoolExecutor(num_ahead)
+        self._ahead: dict[tuple[int, int], Future[bytes]] = {}
+        self._end = -1  # of what was asked for last
+        self._in_a_row = 0
+
+    @property
+    def damage(self) -> str | None:
+        """See `RandomAccess`."""
+        return self._inner.damage
+
+    def read_at(self, num_bytes: int, offset: int) -> bytes:
+        """See `RandomAccess`."""
+        if offset != self._end:
+            self._forget()
+        self._end = offset + num_bytes
+        reading = self._ahead.pop((num_bytes, offset), None)
+        self._read_on(num_bytes)
+        return self._inner.read_at(num_bytes, offset) if reading is None else reading.result()
+
+    def approach(self, offset: int, beat: Callable[[], None]) -> None:
+        """See `RandomAccess`."""
+        self._inner.approach(offset, beat)
+
+    def close(self) -> None:
+        """See `RandomAccess`; waits for what is under way."""
+        self._forget()
+        self._threads.shutdown()
+        self._inner.close()
+
+    def _read_on(self, num_bytes: int) -> None:
+        for place in range(min(self._in_a_row, self._num_ahead)):
+            offset = self._end + place * num_bytes
+            if (num_bytes, offset) not in self._ahead:
+                self._ahead[num_bytes, offset] = self._threads.submit(self._inner.read_at, num_bytes, offset)
+        self._in_a_row += 1
+
+    def _forget(self) -> None:
+        for reading in self._ahead.values():
+            reading.cancel()
+        self._ahead, self._in_a_row = {}, 0
 
 
 class BlockAccess:

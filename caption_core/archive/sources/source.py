@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import pyarrow as pa
 
@@ -41,6 +41,9 @@ class ImageReader(Protocol):
         Args:
             refs: as the source listed them.
             beat: called again and again while the way to the first of them is long (gigabytes to decompress, say).
+
+        Raises:
+            CapstanError, OSError: the archive can't be opened. Images may be announced again, or read all the same.
         """
         ...
 
@@ -95,3 +98,17 @@ class ImageSource(Protocol):
     def locations(self) -> Sequence[str]:
         """The folders, files or prefixes (paths, or URIs) that it reads from: a run's output may not lie among them."""
         ...
+
+
+@runtime_checkable
+class CarryingRefs(Protocol):
+    """What a source answers beside the rest where its references themselves hold values that are carried along."""
+
+    def carried_in(self, ref: ImageRef) -> Mapping[str, Any]:
+        """Those values; nothing is read."""
+        ...
+
+
+def carried_in(source: ImageSource, ref: ImageRef) -> Mapping[str, Any]:
+    """What is known of an image's carried columns without reading it."""
+    return source.carried_in(ref) if isinstance(source, CarryingRefs) else {}

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pyarrow as pa
 
@@ -13,10 +14,10 @@ from caption_core.archive.sources.archive_files import check_archive_file, file_
 from caption_core.archive.sources.file_names import name_to_text
 from caption_core.archive.sources.gzip_access import GZIP_MAGIC, GzipAccess
 from caption_core.archive.sources.options import InputOptions
-from caption_core.archive.sources.random_access import BlockAccess, RandomAccess, StoredAccess
+from caption_core.archive.sources.random_access import AheadAccess, BlockAccess, RandomAccess, StoredAccess
 from caption_core.archive.sources.source import ImageReader
 from caption_core.archive.sources.tar_headers import BLOCK_BYTES, is_tar_start
-from caption_core.archive.sources.tar_listing import list_tar
+from caption_core.archive.sources.tar_listing import key_of, list_tar
 from caption_core.archive.sources.tar_reader import TarReader
 from caption_core.archive.storage import is_remote
 from caption_core.archive.store_errors import cause_of
@@ -29,6 +30,7 @@ _CARRIED = pa.schema([("key", pa.string()), ("json", pa.string()), ("txt", pa.st
 
 # A request to an object store costs as much as some MB of transfer; a local read costs next to nothing.
 _REMOTE_BLOCK_BYTES = 4 << 20
+_REMOTE_BLOCKS_AHEAD = 7
 _LOCAL_BLOCK_BYTES = 1 << 14
 _OTHER_MAGICS = {b"BZh": "bzip2", b"\xfd7zXZ\0": "xz", b"\x28\xb5\x2f\xfd": "zstd", b"PK\x03\x04": "zip"}
 
@@ -86,6 +88,10 @@ class TarSource:
         """See `ImageSource`: the group's name, and its members' text."""
         return _CARRIED
 
+    def carried_in(self, ref: ImageRef) -> Mapping[str, Any]:
+        """See `CarryingRefs`: the group's name."""
+        return {"key": key_of(ref.uri)}
+
     def open_reader(self) -> ImageReader:
         """See `ImageSource`."""
         content = _open(self.location, gzipped=self.gzipped, forwards=False)
@@ -115,6 +121,8 @@ class TarSource:
 
 def _open(location: str, *, gzipped: bool, forwards: bool) -> RandomAccess:
     stored: RandomAccess = StoredAccess(open_archive_file(location))
+    if forwards and is_remote(location):
+        stored = AheadAccess(stored, _REMOTE_BLOCKS_AHEAD)
     if gzipped or forwards:
         stored = BlockAccess(stored, _REMOTE_BLOCK_BYTES if is_remote(location) else _LOCAL_BLOCK_BYTES)
     return GzipAccess(stored) if gzipped else stored

@@ -32,17 +32,25 @@ def can_be_text(kind: pa.DataType) -> bool:
 
 
 def plain_type(kind: pa.DataType) -> pa.DataType:
-    """The type of the values, without dictionaries and extensions around them."""
+    """The type of the values, without dictionaries and extensions around them; views, which PyArrow can't take rows
+    of, become large text and bytes."""
     if isinstance(kind, pa.BaseExtensionType):
         return plain_type(kind.storage_type)
-    return plain_type(kind.value_type) if pa.types.is_dictionary(kind) else kind
+    if pa.types.is_dictionary(kind):
+        return plain_type(kind.value_type)
+    if _is_one_of(kind, "is_string_view"):
+        return pa.large_string()
+    return pa.large_binary() if _is_one_of(kind, "is_binary_view") else kind
 
 
 def plain_column(column: pa.Array) -> pa.Array:
     """A column in its `plain_type`."""
     if isinstance(column, pa.ExtensionArray):
         return plain_column(column.storage)
-    return plain_column(column.dictionary_decode()) if pa.types.is_dictionary(column.type) else column
+    if pa.types.is_dictionary(column.type):
+        return plain_column(column.dictionary_decode())
+    kind = plain_type(column.type)
+    return column if kind == column.type else column.cast(kind)
 
 
 def column_to_text(column: pa.Array) -> pa.Array:

@@ -91,6 +91,15 @@ def test_inputs_of_the_same_name_are_told_apart(archive: Path) -> None:
     assert ids(archive / "tars" / "0.tar", archive / "more" / "0.tar") == ["0.tar/x.png", "0.tar~2/x.png"]
 
 
+def test_names_that_are_not_utf8_are_written_out_in_ids(tmp_path: Path) -> None:
+    odd = Path(os.fsdecode(b"b\xff"))
+    write_file(tmp_path / "a" / "x.png", plain())
+    write_file(tmp_path / odd / "x.png", plain())
+    inputs = tmp_path / "a", tmp_path / odd
+    assert ids(*inputs) == ["a/x.png", r"b\xff/x.png"]
+    assert contents(*inputs) == [plain()] * 2
+
+
 def test_patterns_of_images_and_of_archives(archive: Path) -> None:
     assert ids(f"{archive}/photos/**/*.png") == ["a.png", "deep/b.png"]
     assert ids(f"{archive}/photos/*.png") == ["a.png"]

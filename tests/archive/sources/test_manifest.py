@@ -18,7 +18,7 @@ import pytest
 from caption_core.archive.refs import batch_to_refs
 from caption_core.archive.sources.manifest import MANIFEST_EXTENSIONS, Manifest
 from caption_core.archive.sources.options import InputOptions
-from caption_core.archive.sources.source import SourceImage
+from caption_core.archive.sources.source import SourceImage, carried_in
 from caption_core.errors import CapstanError, ImageError, UsageError
 from caption_core.records import ErrorKind, ImageRef
 from tests.builders import write_file
@@ -114,6 +114,21 @@ def test_ids_and_carried_columns(photos: Path, kind: str) -> None:
         {"number": number(7), "key": "k1"},
         {"number": number(8), "key": ""},
     ]
+
+
+@pytest.mark.parametrize("kind", [".csv", ".jsonl", ".parquet"])
+def test_references_to_rows_of_text_hold_what_is_carried(photos: Path, kind: str) -> None:
+    path = manifest_of(kind, photos / "lists" / f"list{kind}", [{"path": "a.jpg", "n": "7"}, {"path": None, "n": "8"}])
+    source = source_of(path, carry=(("n", "number"),))
+    numbers = [None, None] if kind == ".parquet" else ["7", "8"]
+    assert [carried_in(source, ref)["number"] for ref in listed(source)] == numbers
+
+
+def test_a_column_whose_name_is_no_text_is_not_there_to_be_carried(photos: Path) -> None:
+    path = write_file(photos / "lists" / "list.jsonl", b'{"\\udc80": 1, "path": "a.jpg"}')
+    assert shown(read_all(source_of(path))) == [b"lists/a.jpg"]
+    with pytest.raises(UsageError, match=r"no column '\\udc80' among path"):
+        source_of(path, carry=(("\udc80", "x"),))
 
 
 @pytest.mark.parametrize("kind", [".csv", ".jsonl", ".parquet"])

@@ -74,6 +74,13 @@ def test_columns_are_the_keys_of_the_first_objects(file: Path) -> None:
     assert JsonlTable(str(file)).columns().names == ["path", "size"]
 
 
+def test_keys_with_half_a_character_are_no_columns(file: Path) -> None:
+    write_file(file, b'{"\\ud800": 1, "path": "a"}')
+    assert JsonlTable(str(file)).columns().names == ["path"]
+    write_file(file, b'{"\\ud800": 1}')
+    assert JsonlTable(str(file)).columns().names == []
+
+
 @pytest.mark.parametrize("data", [b"", b"\n", b"[1]\nx\n", b"{}\n"])
 def test_without_an_object_it_is_no_manifest(file: Path, data: bytes) -> None:
     write_file(file, data)

@@ -84,6 +84,13 @@ def test_dictionaries_come_out_as_their_values(tmp_path: Path) -> None:
     assert (schema.field(0).type, values) == (pa.string(), {"its_d": ["x", None, "x"]})
 
 
+def test_views_come_out_plain(tmp_path: Path) -> None:
+    columns = {"t": pa.array(["x", None], pa.string_view()), "b": pa.array([b"\xff", None], pa.binary_view())}
+    schema, values = carried(tmp_path, columns, range(2))
+    assert schema.types == [pa.large_string(), pa.large_binary()]
+    assert values == {"its_t": ["x", None], "its_b": [b"\xff", None]}
+
+
 def test_text_that_is_not_utf8_is_written_out(tmp_path: Path) -> None:
     offsets = pa.array([0, 4], pa.int32()).buffers()[1]
     column = pa.StringArray.from_buffers(1, offsets, pa.py_buffer(b"caf\xe9"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 import tempfile
@@ -17,7 +18,7 @@ from hypothesis import strategies as st
 
 from caption_core.archive.sources.parquet_cursor import ParquetCursor
 from caption_core.archive.sources.parquet_file import read_layout
-from caption_core.errors import ImageError
+from caption_core.errors import CapstanError, ImageError
 from caption_core.records import ErrorKind
 from tests.s3_server import S3Server
 
@@ -242,6 +243,22 @@ def test_a_file_without_permission_is_unreadable(users_folder: Path) -> None:
     path.chmod(0o600)
     cursor.announce([0])
     assert kind_of(cursor, 0) is None
+
+
+def test_a_file_that_cannot_be_opened_at_this_moment_may_be_announced_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> pa.NativeFile:
+        raise CapstanError("can't be opened") from OSError(errno.EIO, "Input/output error")
+
+    cursor = open_cursor(write_rows(tmp_path / "rows.parquet", [10]))
+    with monkeypatch.context() as patched:
+        patched.setattr("caption_core.archive.sources.parquet_file.open_archive_file", refuse)
+        with pytest.raises(ImageError, match="the Parquet file can't be read: Input/output error"):
+            cursor.announce(range(10))
+        assert [kind_of(cursor, row) for row in range(10)] == [ErrorKind.UNREADABLE] * 10
+    cursor.announce(range(10))
+    assert [kind_of(cursor, row) for row in range(10)] == [None] * 10
 
 
 def test_a_file_that_is_cut_off_while_it_is_read_gives_rows_of_errors(tmp_path: Path) -> None:

@@ -23,11 +23,11 @@ from hypothesis import strategies as st
 from pyarrow.fs import FileSystem
 
 from caption_core.archive.refs import REF_SCHEMA, batch_to_refs
-from caption_core.archive.sources import gzip_access, tar_listing, tar_reader
+from caption_core.archive.sources import gzip_access, tar, tar_listing, tar_reader
 from caption_core.archive.sources.file_names import name_to_text
 from caption_core.archive.sources.folder import IMAGE_EXTENSIONS
 from caption_core.archive.sources.options import InputOptions
-from caption_core.archive.sources.source import SourceImage
+from caption_core.archive.sources.source import SourceImage, carried_in
 from caption_core.archive.sources.tar import TarSource
 from caption_core.errors import CapstanError, ImageError, UsageError
 from caption_core.records import ErrorKind, ImageRef
@@ -282,6 +282,11 @@ def test_a_large_sibling_is_not_carried(tmp_path: Path, monkeypatch: pytest.Monk
     entries = [Entry(b"a.jpg", b"1"), Entry(b"a.json", b"x" * 11), Entry(b"a.txt", b"x" * 10)]
     image = read_one(source_of(tmp_path, pack(entries)))
     assert image.carried == {"key": "a", "json": None, "txt": "x" * 10}
+
+
+def test_the_key_is_known_before_anything_is_read(tmp_path: Path) -> None:
+    source = source_of(tmp_path, pack([Entry(b"a/b.left.jpg", b"1"), Entry(b"a/b.json", b"{}")]))
+    assert [carried_in(source, ref) for ref in refs_of(source)] == [{"key": "a/b"}]
 
 
 def test_the_columns_carried_are_nullable_text(tmp_path: Path) -> None:
@@ -554,6 +559,13 @@ def test_a_tar_in_an_object_store(s3: S3Server, compress: bool) -> None:
     ]
     for image, wanted in zip(read_all(pickle.loads(pickle.dumps(source)), refs), expected_images(entries), strict=True):
         assert_agrees(image, wanted)
+
+
+def test_a_tar_of_many_blocks_in_an_object_store_is_listed_whole(s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    entries = [Entry(b"%d.jpg" % index, bytes([index]) * 700) for index in range(100)]
+    monkeypatch.setattr(tar, "_REMOTE_BLOCK_BYTES", 5000)
+    refs = refs_of(TarSource.at(s3.put("blocks.tar", pack(entries)), InputOptions()))
+    assert [ref.image_id for ref in refs] == [f"{index}.jpg" for index in range(100)]
 
 
 def test_an_object_that_was_written_again_shorter(s3: S3Server) -> None:

@@ -18,6 +18,7 @@ from caption_core.archive.sources.text_columns import (
     is_bytes,
     is_text,
     null_where_empty,
+    plain_column,
     plain_type,
 )
 
@@ -97,3 +98,12 @@ def test_dictionaries_and_extensions_have_plain_types() -> None:
     assert plain_type(pa.dictionary(pa.int8(), pa.string())) == pa.string()
     assert plain_type(pa.fixed_shape_tensor(pa.int8(), [2])) == pa.list_(pa.int8(), 2)
     assert plain_type(pa.list_(pa.int8())) == pa.list_(pa.int8())
+
+
+@pytest.mark.parametrize(
+    ("views", "plain"), [(pa.string_view(), pa.large_string()), (pa.binary_view(), pa.large_binary())], ids=str
+)
+def test_views_become_plain(views: pa.DataType, plain: pa.DataType) -> None:
+    column = pa.array(VALUES, pa.string()).cast(views)
+    assert plain_type(views) == plain
+    assert plain_column(column).equals(pa.array(VALUES, pa.string()).cast(plain))
