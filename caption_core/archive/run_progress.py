@@ -31,6 +31,7 @@ class RunProgress:
         written_s: seconds since the epoch.
         process: host and number of the driver's process.
         ended: whether the run has ended, in whatever way.
+        listing: whether it still lists its inputs, and nothing else is known of it.
     """
 
     num_images: int
@@ -40,6 +41,12 @@ class RunProgress:
     written_s: float
     process: str
     ended: bool = False
+    listing: bool = False
+
+    @classmethod
+    def of_listing(cls, *, ended: bool) -> RunProgress:
+        """Of a run that has just begun, in this process."""
+        return cls(0, 0, 0, None, time.time(), process_name(), ended, listing=True)
 
     @property
     def is_alive(self) -> bool:
@@ -68,8 +75,8 @@ def read_progress(state: Storage) -> RunProgress | None:
 @contextmanager
 def progress_written(
     state: Storage, moment: Callable[[bool], RunProgress], every_s: float = WRITE_EVERY_S
-) -> Iterator[None]:
-    """Write the run's progress down every few seconds, and at the end.
+) -> Iterator[Callable[[], None]]:
+    """Write the run's progress down every few seconds, and at the end; yields what writes it at any other moment.
 
     Args:
         state: the run's state folder.
@@ -91,7 +98,7 @@ def progress_written(
     writer = threading.Thread(target=keep_writing, daemon=True, name="progress")
     writer.start()
     try:
-        yield
+        yield lambda: write(False)
     finally:
         ended.set()
         writer.join(timeout=every_s)

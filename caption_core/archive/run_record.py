@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 
+from caption_core.archive.patience import refusal_of
 from caption_core.archive.run_state import RunIdentity
 from caption_core.archive.shards import ShardPlan
 from caption_core.archive.storage import Storage
@@ -91,7 +92,20 @@ def write_record(output: Storage, record: RunRecord) -> None:
 def read_record(output: Storage) -> RunRecord | None:
     """The record of a folder's run; None where there is none that can be read."""
     try:
-        content = json.loads(state_folder(output).read(_RECORD))
+        return _stored_record(output)
+    except OSError:
+        return None
+
+
+def _stored_record(output: Storage) -> RunRecord | None:
+    """The record of a folder's run; None where it makes no sense.
+
+    Raises:
+        OSError: it can't be read.
+    """
+    data = state_folder(output).read(_RECORD)
+    try:
+        content = json.loads(data)
         return RunRecord(
             identity=RunIdentity(content["settings"]),
             plan=ShardPlan(**content["plan"]),
@@ -100,7 +114,7 @@ def read_record(output: Storage) -> RunRecord | None:
             begun_at=str(content["begun_at"]),
             started_at=str(content["started_at"]),
         )
-    except (OSError, ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError):
         return None
 
 
@@ -109,8 +123,14 @@ def check_shared(output: Storage, identity: RunIdentity) -> RunRecord:
 
     Raises:
         CapstanError: it doesn't.
+        OSError: it can't be told at this moment.
     """
-    record = read_record(output)
+    try:
+        record = _stored_record(output)
+    except OSError as error:
+        if refusal_of(error) is not None:
+            raise
+        record = None
     if record is None or record.identity.fingerprint != identity.fingerprint:
         raise CapstanError(
             f"{output}: this machine ({os.uname().nodename}) doesn't see the run's output folder; "

@@ -66,12 +66,19 @@ class RunStatus:
             "images_per_s": self.progress.images_per_s if self.progress else None,
             "last_sign_s": self.progress.written_s if self.progress else None,
             "process": self.progress.process if self.progress else None,
+            "listing": self._is_listing,
             "settings": dict(self.record.identity.settings),
         }
         return json.dumps(values, indent=2)
 
+    @property
+    def _is_listing(self) -> bool:
+        return self.state == "running" and self.progress is not None and self.progress.listing
+
     def _speed(self, progress: RunProgress) -> str:
         text = f"driver: {progress.process}, last heard of {time.time() - progress.written_s:.0f} s ago"
+        if self._is_listing:
+            text += ", listing the inputs"
         if progress.images_per_s and self.state == "running":
             left_s = (progress.num_images - progress.num_done) / progress.images_per_s
             text += f", {progress.images_per_s:.1f} images/s, {left_s / 3600:.1f} h left"
@@ -85,11 +92,12 @@ def read_status(output: Storage) -> RunStatus:
         UsageError: no run has begun there.
         PartError: a part is damaged.
     """
-    record = read_record(output)
+    record, progress = read_record(output), read_progress(state_folder(output))
+    if record is None and progress is not None and progress.is_alive:
+        raise UsageError(f"{output}: a run has just begun here, and still lists its inputs")
     if record is None:
         raise UsageError(f"{output}: no captioning run has begun here")
     parts = part_counts(output)
-    progress = read_progress(state_folder(output))
     return RunStatus(output, _state(output, progress), record, sum_counts(parts.values()), len(parts), progress)
 
 

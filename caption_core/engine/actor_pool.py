@@ -25,12 +25,17 @@ from caption_core.images import describe
 # The last two are what Ray says of actors that it ends itself, for want of memory or with their machine.
 _LOST = (RayActorError, OutOfMemoryError, NodeDiedError)
 
-# Actors that may be lost while they load before one of them works, beyond what a machine that goes away takes along.
+# Actors that may be lost or fail while they load before one of them works, beyond what a machine that goes away takes
+# along.
 _LOST_IN_A_ROW = 5
 
 
 def caption_shards(
-    shard_ids: Sequence[int], work: CaptioningWork, size: int, options: dict[str, Any]
+    shard_ids: Sequence[int],
+    work: CaptioningWork,
+    size: int,
+    options: dict[str, Any],
+    note: Callable[[str], None] = lambda _: None,
 ) -> Generator[ShardSummary, None, None]:
     """Caption shards on the connected cluster; yields a summary as each shard is committed, in no order.
 
@@ -39,13 +44,14 @@ def caption_shards(
         work: what actors are told.
         size: actors at most. Those that don't fit now start when there is room for them.
         options: of each actor: what it claims, and its runtime environment.
+        note: called with what the user should know while the run goes on.
 
     Raises:
-        CapstanError: a worker can't work, or the same shard lost its worker too often.
+        CapstanError: workers can't work, or the same shard lost its worker too often.
     """
     actor_class = ray.remote(ShardActor).options(num_cpus=work.threads, num_gpus=work.gpus, **options)
     told = ray.put(work)  # once, since a bundle may be large
-    pool = ActorPool(lambda: actor_class.remote(told), size)
+    pool = ActorPool(lambda: actor_class.remote(told), size, note)
     try:
         yield from pool.run(shard_ids)
     finally:
@@ -64,25 +70,30 @@ class ActorPool:
     """Actors that take shards from one queue.
 
     An actor that is lost, with its process or its machine, is replaced, and its shard goes to the next that is free.
+    So is one that can't start, once another one could: its machine may not be ready, or something refuses for a while.
     When no shard is left, actors are let go one by one.
 
     Args:
         start: starts an actor with the methods of `ShardActor`.
         size: actors at most.
+        note: called with what the user should know, once with each text.
     """
 
-    def __init__(self, start: Callable[[], Any], size: int) -> None:
-        self._start, self._size = start, size
+    def __init__(self, start: Callable[[], Any], size: int, note: Callable[[str], None] = lambda _: None) -> None:
+        self._start, self._size, self._note = start, size, note
         self._members: set[_Member] = set()
         self._pending: deque[int] = deque()
         self._answers: SimpleQueue[tuple[_Member, Future[Any]]] = SimpleQueue()
         self._lost_in_a_row = 0
+        self._has_started = False
+        self._noted: set[str] = set()
 
     def run(self, shard_ids: Sequence[int]) -> Generator[ShardSummary, None, None]:
         """Yields a summary as each shard is committed.
 
         Raises:
-            CapstanError: an actor can't work, or too many were lost while they loaded.
+            CapstanError: the first actor can't start, a shard fails, or too many actors were lost or failed in a row
+                while they loaded.
         """
         self._pending.extend(shard_ids)
         self._fill()
@@ -107,13 +118,14 @@ class ActorPool:
         if error is not None:
             raise CapstanError(f"Ray gave up: {describe(error)}") from error
         result = answer.result()
-        self._lost_in_a_row = 0
-        if isinstance(result, str):  # it has started
-            if result:
-                raise CapstanError(result)
-            self._go_on(member)
+        if isinstance(result, str) and result:
+            self._fail_to_start(member, result)
             return None
-        return self._done(member, result)
+        self._has_started, self._lost_in_a_row = True, 0
+        if isinstance(result, ShardResult):
+            return self._done(member, result)
+        self._go_on(member)
+        return None
 
     def _done(self, member: _Member, result: ShardResult) -> ShardSummary:
         if result.summary is None:
@@ -139,12 +151,26 @@ class ActorPool:
     def _lose(self, member: _Member, error: BaseException) -> None:
         if member.shard_id is not None:
             self._pending.appendleft(member.shard_id)  # which keeps its own account of workers that it lost
-        else:
-            self._lost_in_a_row += 1
-        if self._lost_in_a_row > self._size + _LOST_IN_A_ROW:
+        elif self._are_too_many_lost():
             raise CapstanError(f"{self._lost_in_a_row} workers died while they loaded: {describe(error)}") from error
         self._remove(member)
         self._fill()
+
+    def _fail_to_start(self, member: _Member, failure: str) -> None:
+        if not self._has_started:
+            raise CapstanError(failure)
+        if self._are_too_many_lost():
+            raise CapstanError(f"{self._lost_in_a_row} workers could not start: {failure}")
+        if failure not in self._noted:
+            self._noted.add(failure)
+            self._note(f"a worker could not start and is replaced: {failure}")
+        self._remove(member)
+        self._fill()
+
+    def _are_too_many_lost(self) -> bool:
+        """Count one more that was lost while it loaded."""
+        self._lost_in_a_row += 1
+        return self._lost_in_a_row > self._size + _LOST_IN_A_ROW
 
     def _remove(self, member: _Member) -> None:
         """End an actor by force: threads may hang in it, or it may be out of reach for a while only."""

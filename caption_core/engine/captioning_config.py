@@ -54,7 +54,8 @@ class CaptioningConfig:
         image_timeout_s: that reading one image may take, and then decoding it.
         dedup: whether images of a shard with equal bytes are captioned once.
         limit: caption only so many images, the first ones; None for all.
-        max_error_rate: share of failed images above which the run stops; None for no limit.
+        max_error_rate: share of failed images above which the run stops: of its own while it works, of all at its end;
+            None for no limit.
         retry_failed: kinds of failures to try again; None to leave them.
         overwrite: delete what earlier runs wrote into the output folder.
         cluster: where to run.

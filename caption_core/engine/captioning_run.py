@@ -13,9 +13,10 @@ from typing import TextIO
 from caption_core.archive.attempts import forget_attempts
 from caption_core.archive.outcomes import OutcomeCounts
 from caption_core.archive.output_folder import SUCCESS, held_output_folder
-from caption_core.archive.run_progress import RunProgress, process_name, progress_written
+from caption_core.archive.run_progress import RunProgress, process_name, progress_written, read_progress
 from caption_core.archive.run_record import STATE_FOLDER, state_folder
 from caption_core.archive.run_state import committed_parts, reconcile
+from caption_core.archive.storage import Storage
 from caption_core.engine.actor_pool import caption_shards
 from caption_core.engine.captioner_spec import CaptionerSpec
 from caption_core.engine.captioning_config import CaptioningConfig
@@ -51,16 +52,44 @@ def run_captioning(config: CaptioningConfig, captioner: CaptionerSpec, stream: T
     source, output = config.open_source(), config.storage()
     config.search.applied_to(captioner.search)  # raises before anything is written
     with held_output_folder(output):
-        setup = begin_run(config, captioner, source)
-        forget_attempts(state_folder(output))
-        task = setup.task(config.retry_failed)
-        tally = RunTally()
-        if task.shard_ids:
-            # What is there is about to change, and so is whether it is all there.
-            output.delete(SUCCESS)
-            _caption(config, captioner, setup, task, tally, stream)
+        sign = _SignOfLife(state_folder(output))
+        # From now on: in an object store nothing else keeps other runs out.
+        with progress_written(state_folder(output), sign.moment) as write_progress:
+            setup = begin_run(config, captioner, source)
             forget_attempts(state_folder(output))
-        return _finished(config, setup, tally, started_s)
+            task = setup.task(config.retry_failed)
+            tally = RunTally()
+            if task.shard_ids:
+                sign.at_work = lambda ended: _progress(setup, task, tally, ended)
+                write_progress()
+                # What is there is about to change, and so is whether it is all there.
+                output.delete(SUCCESS)
+                _caption(config, captioner, setup, task, tally, stream)
+                forget_attempts(state_folder(output))
+            return _finished(config, setup, tally, started_s)
+
+
+class _SignOfLife:
+    """What a run tells of itself while it works.
+
+    Args:
+        state: the run's state folder.
+
+    Attributes:
+        at_work: how far captioning is; None while the inputs are listed.
+    """
+
+    def __init__(self, state: Storage) -> None:
+        self._before = read_progress(state)
+        self.at_work: Callable[[bool], RunProgress] | None = None
+
+    def moment(self, ended: bool) -> RunProgress:
+        """See `progress_written`."""
+        if self.at_work is not None:
+            return self.at_work(ended)
+        if ended and self._before is not None:
+            return replace(self._before, ended=True)  # nothing was captioned since
+        return RunProgress.of_listing(ended=ended)
 
 
 def _caption(
@@ -74,12 +103,19 @@ def _caption(
     log = _native_log(setup)
     with (
         native_stderr_in(log) as stderr,
-        progress_written(state_folder(setup.output), lambda ended: _progress(setup, task, tally, ended)),
         closing(_summaries(config, _work(config, captioner, setup), setup, task, stream or stderr)) as summaries,
     ):
         for summary in summaries:
             tally.add(summary)
-            _check_error_rate(config, task.kept + tally.counts, is_end=False)
+            _check_error_rate(config, _judged(config, task, tally), is_end=False)
+
+
+def _judged(config: CaptioningConfig, task: RunTask, tally: RunTally) -> OutcomeCounts:
+    """What a run is judged by while it works: its own images, not what an earlier one failed at.
+
+    A retry's own are those that failed before, so with them count those that didn't.
+    """
+    return tally.counts if config.retry_failed is None else OutcomeCounts(task.kept.ok) + tally.counts
 
 
 def _native_log(setup: RunSetup) -> Path:
@@ -144,7 +180,7 @@ def _from_pool(
     for text in pool.notes:
         note(text)
     note(f"{work.captioner.model_id} on {cluster.kind.value}: {pool.describe()}")
-    yield from caption_shards(task.shard_ids, work, pool.maximum, cluster.worker_options)
+    yield from caption_shards(task.shard_ids, work, pool.maximum, cluster.worker_options, note)
 
 
 def _shortage(cluster: Cluster, config: CaptioningConfig) -> str:
@@ -172,7 +208,8 @@ def _check_error_rate(config: CaptioningConfig, counts: OutcomeCounts, *, is_end
     if counts.failed > config.max_error_rate * counts.total:
         raise CapstanError(
             f"{counts.failed:,} of {counts.total:,} images failed ({counts.kinds()}), which is more than the share of "
-            f"{config.max_error_rate:g} that --max-error-rate allows; what is captioned stays"
+            f"{config.max_error_rate:g} that --max-error-rate allows; what is captioned stays, and --retry-failed "
+            "tries again what failed, in earlier runs too"
         )
 
 

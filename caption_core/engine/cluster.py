@@ -146,6 +146,13 @@ class Cluster:
         if not self.can_grow or self._fitting(claim) >= number:
             return
         request_resources(bundles=claim.bundles * number)
+        try:
+            self._wait_until_fitting(number, claim, wait_s, note)
+        finally:
+            # From now on the actors themselves keep the machines; and who stops waiting wants none.
+            request_resources(bundles=[])
+
+    def _wait_until_fitting(self, number: int, claim: ActorClaim, wait_s: float, note: Callable[[str], None]) -> None:
         end_s = time.monotonic() + wait_s
         next_note_s = 0.0
         while (fitting := self._fitting(claim)) < number and time.monotonic() < end_s:
@@ -153,8 +160,6 @@ class Cluster:
                 note(f"{fitting} of {number} actors fit on the cluster; waiting up to {wait_s:.0f} s for it to grow")
                 next_note_s = time.monotonic() + _NOTE_EVERY_S
             time.sleep(_POLL_S)
-        # The actors themselves keep the machines from now on.
-        request_resources(bundles=[])
 
 
 def is_submitted_job() -> bool:

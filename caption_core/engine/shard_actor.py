@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import errno
 import gc
 import os
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from caption_core.archive.patience import patiently
 from caption_core.archive.run_record import STATE_FOLDER
 from caption_core.engine.native_stderr import native_stderr_in
 from caption_core.engine.shard_captioner import ShardCaptioner
@@ -19,12 +18,6 @@ from caption_core.engine.work import CaptioningWork, ShardSummary
 from caption_core.engine.worker_metrics import WorkerMetrics
 from caption_core.errors import CapstanError
 from caption_core.images import describe
-
-# Errors that waiting doesn't mend: no space, no permission, no such folder.
-_LASTING = frozenset(
-    {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOENT, errno.ENOTDIR, errno.EISDIR}
-)
-_PAUSES_S = (1.0, 5.0, 20.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,14 +49,17 @@ class ShardActor:
         self._watchdog = Watchdog(work.image_timeout_s, work.batch_size)
         self._metrics = WorkerMetrics()
         try:
-            with _silent_loading(work.output.local_folder):
-                self._captioner = ShardCaptioner(work, self._watchdog.beat)
+            self._captioner = patiently(lambda: self._loaded(work))
         except Exception as error:
             self._failure = _told(error)
         self._watchdog.rest()
         # What is there now stays: the garbage collector need not look at it again and again.
         gc.collect()
         gc.freeze()
+
+    def _loaded(self, work: CaptioningWork) -> ShardCaptioner:
+        with _silent_loading(work.output.local_folder):
+            return ShardCaptioner(work, self._watchdog.beat)
 
     def failure(self) -> str:
         """Why it can't work; empty if it can."""
@@ -76,25 +72,13 @@ class ShardActor:
             return ShardResult(None, self._failure)
         self._watchdog.beat()
         try:
-            summary = _patiently(lambda: captioner.caption_shard(shard_id))
+            summary = patiently(lambda: captioner.caption_shard(shard_id), self._watchdog.beat)
         except Exception as error:
             return ShardResult(None, f"shard {shard_id}: {_told(error)}")
         finally:
             self._watchdog.rest()
         self._metrics.add(summary)
         return ShardResult(summary, is_worn_out=captioner.is_worn_out)
-
-
-def _patiently(caption: Callable[[], ShardSummary]) -> ShardSummary:
-    """Try again what a file system or an object store refuses for no lasting reason."""
-    for pause_s in _PAUSES_S:
-        try:
-            return caption()
-        except OSError as error:
-            if error.errno in _LASTING:
-                raise
-        time.sleep(pause_s)
-    return caption()
 
 
 def _told(error: Exception) -> str:

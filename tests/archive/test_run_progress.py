@@ -32,6 +32,15 @@ def test_progress_is_written_while_it_grows_and_at_the_end(tmp_path: Path) -> No
     assert (last.num_done, last.ended, last.is_alive) == (100, True, False)
 
 
+def test_a_moment_can_be_written_at_once(tmp_path: Path) -> None:
+    state, moments = Storage.at(tmp_path), [RunProgress.of_listing(ended=False)]
+    with progress_written(state, lambda _: moments[-1], every_s=600) as write:
+        assert read_progress(state) == moments[0]
+        moments.append(moment(5))
+        write()
+        assert read_progress(state) == moments[1]
+
+
 def test_a_driver_that_fell_silent_is_not_alive() -> None:
     assert not replace(moment(5), written_s=time.time() - STALE_AFTER_S - 1).is_alive
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from dataclasses import replace
 from pathlib import Path
 
@@ -51,6 +52,29 @@ def test_a_machine_without_the_folder_is_told_apart(tmp_path: Path) -> None:
     for folder, identity in [("namesake", IDENTITY), ("out", RunIdentity({"model_id": "m@2"}))]:
         with pytest.raises(CapstanError, match="doesn't see the run's output folder"):
             check_shared(Storage.at(tmp_path / folder), identity)
+
+
+@pytest.mark.parametrize(
+    ("refusal", "told"),
+    [
+        (OSError(errno.EIO, "I/O error"), OSError),
+        (OSError("AWS Error NETWORK_CONNECTION"), OSError),
+        (PermissionError(errno.EACCES, "no"), CapstanError),
+    ],
+)
+def test_a_record_that_cannot_be_read_at_this_moment_may_be_there(
+    tmp_path: Path, refusal: OSError, told: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written(tmp_path)
+    output = Storage.at(tmp_path)
+
+    def refuse(*_: object) -> bytes:
+        raise refusal
+
+    monkeypatch.setattr(Storage, "read", refuse)
+    with pytest.raises(told):
+        check_shared(output, IDENTITY)
+    assert read_record(output) is None
 
 
 def test_only_plans_of_other_runs_are_removed(tmp_path: Path) -> None:

@@ -54,6 +54,21 @@ def test_what_is_done_is_counted(output: Storage) -> None:
     assert (values["state"], values["shards_done"], values["images"]) == ("running", 1, 10)
 
 
+def test_a_run_that_lists_its_inputs_says_so(output: Storage, tmp_path: Path) -> None:
+    def listing(ended: bool) -> RunProgress:
+        return RunProgress.of_listing(ended=ended)
+
+    with held_output_folder(output), progress_written(state_folder(output), listing):
+        status = read_status(output)
+    assert status.lines()[-1].endswith(", listing the inputs")
+    assert json.loads(status.as_json())["listing"]
+    assert not json.loads(read_status(output).as_json())["listing"]
+    new = Storage.at(tmp_path / "new")
+    begun = pytest.raises(UsageError, match="has just begun here, and still lists its inputs")
+    with held_output_folder(new), progress_written(state_folder(new), listing), begun:
+        read_status(new)
+
+
 def test_a_folder_without_a_run_is_wrong_usage(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no captioning run has begun here"):
         read_status(Storage.at(tmp_path / "typo"))

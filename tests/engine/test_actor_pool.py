@@ -134,28 +134,56 @@ def test_an_end_from_outside_ends_the_actors(pool_of: Pools) -> None:
         time.sleep(0.1)
 
 
+class Answering:
+    """Stands for all actors of a pool of one: what they are asked has these answers, in this order."""
+
+    def __init__(self, *answers: Any) -> None:
+        self.answers = list(answers)
+
+    def __getattr__(self, _: str) -> Answering:
+        return self
+
+    def remote(self, *_: object) -> Answering:
+        return self
+
+    def future(self) -> Future[Any]:
+        future: Future[Any] = Future()
+        answer = self.answers.pop(0)
+        if isinstance(answer, Exception):
+            future.set_exception(answer)
+        else:
+            future.set_result(answer)
+        return future
+
+    def pool(self, notes: list[str]) -> ActorPool:
+        pool = ActorPool(lambda: self, 1, notes.append)
+        pool._remove = pool._members.remove  # type: ignore[method-assign, assignment]
+        return pool
+
+
+def result(shard_id: int, *, is_worn_out: bool = False) -> ShardResult:
+    return ShardResult(ShardSummary(shard_id, OutcomeCounts(1), "b", 0.0, 1.0), is_worn_out=is_worn_out)
+
+
 @pytest.mark.parametrize("error", [OutOfMemoryError("the node is short of memory"), NodeDiedError("gone")])
 def test_an_actor_that_ray_ends_is_replaced_too(error: Exception) -> None:
-    """Ray calls these by names of their own; the actors here are none of Ray's."""
-    answers = [error, "", ShardResult(ShardSummary(0, OutcomeCounts(1), "b", 0.0, 1.0))]
+    """Ray calls these by names of their own."""
+    actors = Answering(error, "", result(0))
+    assert [summary.shard_id for summary in actors.pool([]).run([0])] == [0]
+    assert not actors.answers
 
-    class Remote:
-        def __getattr__(self, _: str) -> Remote:
-            return self
 
-        def remote(self, *_: object) -> Remote:
-            return self
+def test_a_later_actor_that_cannot_start_is_replaced_with_a_note() -> None:
+    notes: list[str] = []
+    refusing = ["no such mount"] * 3
+    actors = Answering(
+        "", result(0, is_worn_out=True), *refusing, "", result(1, is_worn_out=True), *refusing, "", result(2)
+    )
+    assert [summary.shard_id for summary in actors.pool(notes).run(range(3))] == [0, 1, 2]
+    assert notes == ["a worker could not start and is replaced: no such mount"]
 
-        def future(self) -> Future[Any]:
-            future: Future[Any] = Future()
-            answer = answers.pop(0)
-            if isinstance(answer, Exception):
-                future.set_exception(answer)
-            else:
-                future.set_result(answer)
-            return future
 
-    pool = ActorPool(Remote, 1)
-    pool._remove = pool._members.remove  # type: ignore[method-assign, assignment]
-    assert [summary.shard_id for summary in pool.run([0])] == [0]
-    assert not answers
+def test_too_many_later_actors_that_cannot_start_end_the_run() -> None:
+    actors = Answering("", result(0, is_worn_out=True), *["no such mount"] * 99)
+    with pytest.raises(CapstanError, match="7 workers could not start: no such mount"):
+        list(actors.pool([]).run(range(3)))

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import pytest
 
+from caption_core.engine import cluster
 from caption_core.engine.cluster import (
+    Cluster,
     ClusterConfig,
     ClusterKind,
     _init_arguments,
     prepare_local_environment,
     worker_environment,
 )
+from caption_core.engine.pool_size import ActorClaim
 from caption_core.errors import UsageError
 
 
@@ -92,3 +95,17 @@ def test_an_interpreter_whose_path_needs_quotes_gets_them(monkeypatch: pytest.Mo
     assert "runtime_env" not in _init_arguments(ClusterConfig())
     monkeypatch.setattr("sys.executable", "/home/a user/.venv/bin/python")
     assert _init_arguments(ClusterConfig())["runtime_env"] == {"py_executable": "'/home/a user/.venv/bin/python'"}
+
+
+def test_who_stops_waiting_for_machines_asks_for_none_any_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[object] = []
+
+    def interrupted(_: float) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cluster, "request_resources", lambda bundles: asked.append(bundles))
+    monkeypatch.setattr(Cluster, "_fitting", lambda *_: 0)
+    monkeypatch.setattr("caption_core.engine.cluster.time.sleep", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        Cluster(ClusterConfig("auto")).wait_for_actors(2, ActorClaim(3), 60, lambda _: None)
+    assert asked == [ActorClaim(3).bundles * 2, []]

@@ -235,14 +235,6 @@ def test_failed_images_that_were_mended_are_tried_again_and_their_rows_replaced(
     assert run().tally.counts == OutcomeCounts(), "mended files are the input from now on"
 
 
-def test_a_retry_is_judged_by_all_rows(run: Run) -> None:
-    write_images(run.source, 200)
-    for index in range(110):
-        write_file(run.source / "9" / f"{index:03d}.png", b"")
-    assert run(max_error_rate=0.5).counts.failed == 110
-    assert run(max_error_rate=0.5, retry_failed=frozenset(ErrorKind)).counts.failed == 110
-
-
 def test_a_parquet_file_that_was_written_anew_is_another_input(run: Run) -> None:
     def write(colour: Colour) -> None:
         columns = {"image": [plain(colour)] * 12, "thumb": [plain()] * 12}
