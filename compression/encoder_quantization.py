@@ -22,10 +22,10 @@ from caption_core.bundle import Bundle
 from caption_core.errors import BundleError, UsageError
 from caption_core.models.weights import Weights, assign_weights, bundle_weights, named_weights
 from caption_core.runtimes.tensorflow import load_model
+from compression.settings.quantization import ROUNDABLE_ENCODERS
 from compression.shared_buffers import share_equal_buffers
 
 _PREFIX = "encoder_quantization"
-_WORKS_FOR = "mobilenet_v2, resnet50 and vgg16"
 
 _combine, _quantization = tfmot.experimental.combine, tfmot.quantization.keras
 _SCHEMES: dict[str, Callable[[], Any]] = {
@@ -171,7 +171,7 @@ def _check_layers(encoder: tf_keras.Model) -> None:
     if unknown:
         raise UsageError(
             f"quantization_aware can't round {encoder.name}'s layers ({', '.join(sorted(unknown))}): it works for "
-            f"{_WORKS_FOR}; quantize alone works for every encoder"
+            f"{', '.join(ROUNDABLE_ENCODERS)}; quantize alone works for every encoder"
         )
 
 

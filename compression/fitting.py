@@ -58,11 +58,15 @@ def _check_data(step: Step, *, has_images: bool, has_captions: bool) -> None:
 
 
 def _check_random_encoder(step: Step, onwards: Sequence[Step], design: Design) -> None:
-    if begins_at_random(step, design) and not any("encoder" in later.moves for later in onwards):
+    if begins_at_random(step, design) and not any(_trains_all_of_the_encoder(later) for later in onwards):
         raise UsageError(
-            "the encoder's weights are random, and nothing trains them: name encoder_weights, or say encoder_from in "
-            "a training"
+            "the encoder's weights are random, and nothing trains all of them: name encoder_weights, or say "
+            "encoder_from: pixels in a training"
         )
+
+
+def _trains_all_of_the_encoder(step: Step) -> bool:
+    return any(training.encoder_from == PIXELS for training in step.trainings)
 
 
 def _check_trainings(step: Step, encoder: str) -> None:

@@ -130,7 +130,7 @@ class StudyOutcome:
 
     Attributes:
         made: bundles by variant's name.
-        failed: causes by variant's name; one that was made, but can't be timed, is in both.
+        failed: causes by variant's name; one that was made, but can't be loaded to be timed, is in both.
     """
 
     made: dict[str, Path]
@@ -202,11 +202,12 @@ def run_study(config: StudyConfig, *, address: str | None, tell: Tell = print) -
     from compression.distributed import make_variants
 
     outcome = make_variants(config, plan, address=address, tell=tell)
+    write_json(config.output / _FAILURES, outcome.failed)
     if config.timing is not None:
         from compression.study_timing import time_variants
 
         outcome = StudyOutcome(outcome.made, outcome.failed | time_variants(config, outcome.made, tell))
-    write_json(config.output / _FAILURES, outcome.failed)
+        write_json(config.output / _FAILURES, outcome.failed)
     return outcome
 
 

@@ -30,7 +30,7 @@ def time_variants(config: StudyConfig, made: Mapping[str, Path], tell: Tell) -> 
     if timing is None or all(_is_timed(measurement, timing) for measurement in found.values()):
         return {}
     tell(f"measuring how {len(made)} captioners load")
-    loaded = {name: _load_s(bundle) for name, bundle in made.items()}
+    loaded = {name: _load_s(bundle, timing.repeats) for name, bundle in made.items()}
     failed = {name: cause for name, cause in loaded.items() if isinstance(cause, str)}
     bundles = {name: bundle for name, bundle in made.items() if name not in failed}
     tell(f"measuring the speed of {len(bundles)} captioners in turns")
@@ -64,9 +64,9 @@ def _kept(measurement: Measurement, timing: Timing, machine: Machine) -> tuple[S
     return tuple(speed for speed in measurement.speed if (speed.threads, speed.beam_width) not in wanted)
 
 
-def _load_s(bundle: Path) -> float | str:
+def _load_s(bundle: Path, runs: int) -> float | str:
     """Seconds to load a captioner, or why it can't be loaded."""
     try:
-        return measure_loading(bundle).load_s
+        return measure_loading(bundle, runs=runs).load_s
     except CapstanError as error:
         return str(error)

@@ -16,6 +16,9 @@ from compression.settings.step import Step
 RECORD = "step.json"
 """What a step measured of itself, beside its bundle: epochs, sparsities, errors of layers."""
 
+# Settings that steps did not always have, with what stands for those that have none.
+_LATER = {"dropout_scale": 1.0}
+
 
 @dataclass(frozen=True, slots=True)
 class Variant:
@@ -65,9 +68,16 @@ def nodes_of(variant: Variant, model: Bundle, data_digest: str) -> list[StepNode
     nodes: list[StepNode] = []
     for step in variant.chain.steps:
         parent = nodes[-1].key if nodes else None
-        key = digest_of([parent or model.digest, step.kind, step.model_dump(mode="json"), variant.seed, data_digest])
+        settings = _as_before(step.model_dump(mode="json"))
+        key = digest_of([parent or model.digest, step.kind, settings, variant.seed, data_digest])
         nodes.append(StepNode(key, parent, step, variant.model, variant.seed))
     return nodes
+
+
+def _as_before(settings: dict[str, Any]) -> dict[str, Any]:
+    """Settings without those that came later, where they change nothing: steps that were taken before stay taken."""
+    plain = {name: _as_before(value) if isinstance(value, dict) else value for name, value in settings.items()}
+    return {name: value for name, value in plain.items() if name not in _LATER or value != _LATER[name]}
 
 
 def union(chains: Iterable[list[StepNode]]) -> list[StepNode]:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
+from caption_core.archive.store_errors import is_denied
 from caption_core.errors import CapstanError
 
 Result = TypeVar("Result")
@@ -41,4 +42,9 @@ def refusal_of(error: BaseException) -> OSError | None:
     cause: BaseException | None = error
     while cause is not None and not isinstance(cause, OSError):
         cause = cause.__cause__
-    return None if cause is None or cause.errno in _LASTING else cause
+    return None if cause is None or _is_lasting(cause) else cause
+
+
+def _is_lasting(refusal: OSError) -> bool:
+    # Object stores give no number.
+    return refusal.errno in _LASTING or isinstance(refusal, FileNotFoundError) or is_denied(refusal)

@@ -133,9 +133,9 @@ class ActorPool:
         member.shard_id = None
         if result.is_worn_out:
             self._remove(member)
-            self._fill()
         else:
             self._go_on(member)
+        self._fill()
         return result.summary
 
     def _go_on(self, member: _Member) -> None:
@@ -159,12 +159,14 @@ class ActorPool:
     def _fail_to_start(self, member: _Member, failure: str) -> None:
         if not self._has_started:
             raise CapstanError(failure)
-        if self._are_too_many_lost():
-            raise CapstanError(f"{self._lost_in_a_row} workers could not start: {failure}")
         if failure not in self._noted:
             self._noted.add(failure)
             self._note(f"a worker could not start and is replaced: {failure}")
         self._remove(member)
+        if any(other.shard_id is not None for other in self._members):
+            return  # the next try comes when one of these is done: until then its machine may get ready
+        if self._are_too_many_lost():
+            raise CapstanError(f"{self._lost_in_a_row} workers could not start: {failure}")
         self._fill()
 
     def _are_too_many_lost(self) -> bool:

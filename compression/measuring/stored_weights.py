@@ -54,8 +54,9 @@ class StoredWeight:
 
     @property
     def distinct_values(self) -> int:
-        """How many different values there are."""
-        return int(np.unique(self.values).size)
+        """How many different values there are; zero is one of them where a sparse tensor leaves its zeros out."""
+        values = np.unique(self.values)
+        return int(values.size + (self.elements > self.values.size and not (values == 0).any()))
 
 
 def stored_weights(bundle: Bundle) -> list[StoredWeight]:

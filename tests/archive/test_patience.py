@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from types import SimpleNamespace
 
 import pytest
 
@@ -35,7 +36,7 @@ def caused_by(cause: Exception) -> CapstanError:
 def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The pauses that were made; none of them is waited for."""
     made: list[float] = []
-    monkeypatch.setattr("caption_core.archive.patience.time.sleep", made.append)
+    monkeypatch.setattr("caption_core.archive.patience.time", SimpleNamespace(sleep=made.append))
     return made
 
 
@@ -63,6 +64,8 @@ def test_what_does_not_pass_is_raised_in_the_end(pauses: list[float]) -> None:
         OSError(errno.EACCES, "no"),
         OSError(errno.ENOENT, "no"),
         caused_by(FileNotFoundError(errno.ENOENT, "no")),
+        FileNotFoundError("an object store gives no number"),
+        OSError("When reading 'photos.tar': AWS Error ACCESS_DENIED during GetObject operation: Access Denied"),
         CapstanError("no"),
         ValueError("no"),
     ],

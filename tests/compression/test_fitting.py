@@ -138,12 +138,18 @@ def test_an_encoder_that_was_trained_for_int8_keeps_no_layer_in_float(manifest: 
 def test_a_random_encoder_has_to_train(manifest: Manifest, settings: dict[str, Any]) -> None:
     exchanged: Entry = ("architecture", settings)
     tuned: Entry = ("fine_tune", {})
-    with pytest.raises(StepError, match="the encoder's weights are random, and nothing trains them") as caught:
+    with pytest.raises(StepError, match="the encoder's weights are random, and nothing trains all of them") as caught:
         check(manifest, tuned, exchanged, tuned)
     assert caught.value.index == 1
     for training in (WORDS, FEATURES):
         check(manifest, exchanged, tuned, ("fine_tune", {"training": training}))
         check(manifest, ("architecture", {**settings, "training": training}), tuned)
+
+
+def test_a_random_encoder_has_to_train_as_a_whole(manifest: Manifest) -> None:
+    upper = {"training": {"encoder_from": "conv5_block3"}}
+    with pytest.raises(StepError, match="nothing trains all of them"):
+        check(manifest, ("architecture", {"encoder": "resnet50", **upper}), ("fine_tune", upper))
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import pytest
 from caption_core.bundle import open_bundle
 from caption_core.errors import UsageError
 from compression.study import Study, read_study
-from compression.variants import nodes_of, union
+from compression.variants import digest_of, nodes_of, union
 
 GRID = """name: pairs
 models: [one, two]
@@ -62,6 +62,21 @@ variants:
     nodes = union(chains)
     assert [node.step.kind for node in nodes] == ["hard", "quantize", "quantize"]
     assert nodes[1].parent == nodes[2].parent == nodes[0].key
+
+
+def test_a_setting_that_came_later_leaves_other_steps_what_they_were(tmp_path: Path, tiny_bundle: Path) -> None:
+    text = """name: s
+variants:
+  plain: [{fine_tune: {training: {epochs: 2}}}]
+  said: [{fine_tune: {training: {epochs: 2, dropout_scale: 1.0}}}]
+  scaled: [{fine_tune: {training: {epochs: 2, dropout_scale: 0.5}}}]
+"""
+    model = open_bundle(tiny_bundle)
+    plain, said, scaled = (nodes_of(one, model, "data")[0] for one in study(tmp_path, text).variants[1:])
+    before = plain.step.model_dump(mode="json")
+    del before["training"]["dropout_scale"]
+    assert plain.key == said.key == digest_of([model.digest, "fine_tune", before, plain.seed, "data"])
+    assert scaled.key != plain.key
 
 
 def test_other_data_another_seed_or_another_model_are_other_steps(tmp_path: Path, tiny_bundle: Path) -> None:

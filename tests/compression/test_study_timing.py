@@ -55,10 +55,12 @@ class Run:
             write_measurement(bundle.parent / MEASUREMENT, measurement(name, speed=(), load_s=None))
         self.timed: list[list[str]] = []
         self.broken: set[str] = set()
+        self.repeats = 0
         monkeypatch.setattr(study_timing, "measure_speeds", self._speeds)
         monkeypatch.setattr(study_timing, "measure_loading", self._loading)
 
     def __call__(self, timing: Timing) -> dict[str, str]:
+        self.repeats = timing.repeats
         return time_variants(replace(self.config, timing=timing), self.made, lambda _: None)
 
     def found(self, name: str) -> Measurement:
@@ -67,7 +69,8 @@ class Run:
     def rates(self, name: str) -> dict[int, float]:
         return {one.threads: one.images_per_s for one in self.found(name).speed}
 
-    def _loading(self, bundle: Path) -> Loading:
+    def _loading(self, bundle: Path, *, runs: int) -> Loading:
+        assert runs == self.repeats
         if bundle.parent.name in self.broken:
             raise CapstanError(f"{bundle}: broken")
         return Loading(1.0, 0.5, 1.0, 1.0, 1.0)

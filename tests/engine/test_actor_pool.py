@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from pathlib import Path
+from threading import Timer
 from typing import Any
 
 import pytest
@@ -149,6 +150,8 @@ class Answering:
     def future(self) -> Future[Any]:
         future: Future[Any] = Future()
         answer = self.answers.pop(0)
+        if isinstance(answer, Future):
+            return answer
         if isinstance(answer, Exception):
             future.set_exception(answer)
         else:
@@ -181,6 +184,19 @@ def test_a_later_actor_that_cannot_start_is_replaced_with_a_note() -> None:
     )
     assert [summary.shard_id for summary in actors.pool(notes).run(range(3))] == [0, 1, 2]
     assert notes == ["a worker could not start and is replaced: no such mount"]
+
+
+def test_while_others_work_an_actor_that_cannot_start_is_not_tried_again_at_once() -> None:
+    """Its machine is where CPUs are free, so that the next one would come there, too, and fail as fast."""
+    busy: Future[Any] = Future()
+    worker = Answering("", busy, result(1), result(2))
+    refusing = Answering(*["no such mount"] * 99)
+    starts = iter([worker])
+    pool = ActorPool(lambda: next(starts, refusing), 2)
+    pool._remove = pool._members.remove  # type: ignore[method-assign, assignment]
+    Timer(0.3, lambda: busy.set_result(result(0))).start()
+    assert [summary.shard_id for summary in pool.run(range(3))] == [0, 1, 2]
+    assert 99 - len(refusing.answers) <= 3
 
 
 def test_too_many_later_actors_that_cannot_start_end_the_run() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -27,7 +28,7 @@ IDENTITY = RunIdentity({"model_id": "fake"})
 def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The pauses that were made; none of them is waited for."""
     made: list[float] = []
-    monkeypatch.setattr("caption_core.archive.patience.time.sleep", made.append)
+    monkeypatch.setattr("caption_core.archive.patience.time", SimpleNamespace(sleep=made.append))
     monkeypatch.setattr("caption_core.engine.shard_actor.gc.freeze", lambda: None)
     return made
 

@@ -81,6 +81,7 @@ class _CombinedReader:
     def __init__(self, sources: Sequence[ImageSource]) -> None:
         self._sources = sources
         self._readers: dict[int, ImageReader | ImageError] = {}
+        self._refusing: set[int] = set()  # to the end of the wait, when they were needed last
 
     def begin(self, refs: Sequence[ImageRef], *, beat: Callable[[], None] = no_beat) -> None:
         """See `ImageReader`; waits a while for archives that can't be opened at this moment."""
@@ -89,12 +90,13 @@ class _CombinedReader:
             waiting.setdefault(ref.source, []).append(ref)
         for number in self._readers.keys() - waiting.keys():
             _close(self._readers.pop(number))
+        for number in self._refusing & waiting.keys():
+            self._begin_once(number, waiting.pop(number), beat)
         with suppress(CapstanError, OSError):
             patiently(lambda: self._begin_waiting(waiting, beat), beat)
         # One refused to the end. The others, of which there may be thousands, aren't waited for, too.
         for number, its_refs in waiting.items():
-            with suppress(CapstanError, OSError):
-                self._begin_one(number, its_refs, beat)
+            self._begin_once(number, its_refs, beat)
 
     def read(self, ref: ImageRef, max_bytes: int) -> SourceImage:
         reader = self._readers[ref.source]
@@ -111,8 +113,17 @@ class _CombinedReader:
             self._begin_one(number, waiting[number], beat)
             del waiting[number]
 
+    def _begin_once(self, number: int, refs: Sequence[ImageRef], beat: Callable[[], None]) -> None:
+        """Without waiting, neither now nor the next time if it refuses."""
+        self._refusing.discard(number)
+        try:
+            self._begin_one(number, refs, beat)
+        except (CapstanError, OSError):
+            self._refusing.add(number)
+
     def _begin_one(self, number: int, refs: Sequence[ImageRef], beat: Callable[[], None]) -> None:
         """Raises what may pass. An archive that is gone is not the end of a run of thousands: its images say so."""
+        beat()
         try:
             self._opened(number).begin(refs, beat=beat)
         except (CapstanError, OSError) as error:

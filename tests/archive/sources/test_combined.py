@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -70,7 +71,7 @@ def test_an_archive_that_is_gone_fails_its_images_alone(tmp_path: Path, pauses: 
 def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The pauses that were made; none of them is waited for."""
     made: list[float] = []
-    monkeypatch.setattr("caption_core.archive.patience.time.sleep", made.append)
+    monkeypatch.setattr("caption_core.archive.patience.time", SimpleNamespace(sleep=made.append))
     return made
 
 
@@ -122,6 +123,10 @@ def test_archives_that_refuse_to_the_end_fail_their_images_of_this_shard(
     kinds = [result.kind if isinstance(result, ImageError) else result for result in results]
     assert kinds == [b"a", kind, kind, b"d", b"e", b"f"]
     assert pauses == [1.0, 5.0, 20.0], "not for each of them"
+    beats: list[None] = []
+    reader.begin(found, beat=lambda: beats.append(None))
+    assert len(pauses) == 3, "nor for the next shard again"
+    assert len(beats) >= 6, "at each of them"
     left["b"][0] = left["c"][0] = 0
     reader.begin(found)
     assert [reader.read(ref, CAP).data for ref in found] == [name.encode() for name in "abcdef"]
