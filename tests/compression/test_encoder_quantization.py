@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -26,6 +27,8 @@ from compression.encoder_quantization import (
 from tests.compression.builders import small_encoder, small_images
 
 _CLUSTERS = 8
+
+LONG = pytest.mark.skipif("CAPSTAN_FAULT_RUNS" not in os.environ, reason="takes long; CAPSTAN_FAULT_RUNS=1 runs it")
 
 
 def _relative(found: NDArray[Any], wanted: NDArray[Any]) -> float:
@@ -206,7 +209,7 @@ def test_ranges_of_another_encoder_are_refused() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["resnet50", "vgg16"])
+@pytest.mark.parametrize("name", [pytest.param("resnet50", marks=LONG), "vgg16"])
 def test_other_encoders_that_round(name: str) -> None:
     tf_keras.utils.set_random_seed(1)
     encoder = build_encoder(EncoderConfig(name, image_size=(32, 32)))

@@ -27,7 +27,7 @@ variants:
   impossible: [{hard: {part: decoder, sparsity: 0.5, layers: [no such layer]}}]
 finish: [{store: {codec: zstd}}]
 """
-TIMING = ("--threads", "1", "--time-images", "20", "--time-repeats", "1")
+UNTIMED = ("--no-time",)
 
 
 def run_job(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
@@ -56,7 +56,7 @@ def finished(
     folder = tmp_path_factory.mktemp("study")
     (folder / "study.yaml").write_text(STUDY, encoding="utf-8")
     options = study_options(folder / "study.yaml", tiny_bundle, synthetic_set)
-    return folder / "out", run_job("study", *options, *TIMING)
+    return folder / "out", run_job("study", *options, *UNTIMED)
 
 
 def measurements(output: Path) -> dict[str, Measurement]:
@@ -72,13 +72,8 @@ def test_a_study_makes_and_measures_all_that_can_be_made(
     small, whole = found["int8"], found["model_as_is"]
     assert small.sizes["whole"].stored_bytes < 0.4 * whole.sizes["whole"].stored_bytes
     assert small.sizes["decoder"].nonzeros < 0.7 * small.sizes["decoder"].parameters
-    assert {(speed.threads, speed.images, speed.repeats) for speed in small.speed} <= {
-        (1, 20, 1),
-        (1, 24, 1),
-        (1, 32, 1),
-    }
-    assert {speed.beam_width for speed in small.speed} == {1}
-    assert small.load_s
+    assert small.memory_mb > 0
+    assert small.speed == ()
     assert small.quality[0].scores["CIDEr-D"] > 0
     assert small.steps[0]["kind"] == "hard"
 
@@ -119,7 +114,7 @@ def test_the_same_study_does_nothing_again(
 ) -> None:
     output, _ = finished
     before = {path: path.stat().st_mtime_ns for path in output.glob("*/*/*.json")}
-    run = run_job("study", *study_options(output.parent / "study.yaml", tiny_bundle, synthetic_set), *TIMING)
+    run = run_job("study", *study_options(output.parent / "study.yaml", tiny_bundle, synthetic_set), *UNTIMED)
     assert "4 of them done already" in run.stdout, run.stdout + run.stderr
     assert "measuring" not in run.stdout
     assert {path: path.stat().st_mtime_ns for path in output.glob("*/*/*.json")} == before
