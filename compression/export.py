@@ -10,7 +10,6 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 import tensorflow as tf
-import tf_keras
 from numpy.typing import NDArray
 
 from caption_core.models.captioning import CaptioningModel
@@ -19,10 +18,8 @@ from compression.calibration import step_samples
 from compression.conversion import Conversion, Graph, convert
 from compression.kept_float import NOTHING_KEPT, KeptFloat
 from compression.settings.quantization import CALIBRATED, Format
+from compression.sparse_inference import mirrored, runs_sparse
 from compression.static_shapes import static_products
-
-# Zeros of 1x1 convolutions from which on XNNPACK's sparse kernels pay.
-_SPARSE_SHARE = 2 / 3
 
 _IN_FLOAT: frozenset[Format] = frozenset({"float32", "float16"})
 
@@ -35,8 +32,8 @@ def export_encoder(
 ) -> bytes:
     """Convert the encoder.
 
-    In float32 an encoder whose 1x1 convolutions are sparse enough for XNNPACK's sparse kernels has sparse tensors. On
-    processors for which there are no such kernels they are expanded when the graph is loaded.
+    In float32 an encoder whose zeros XNNPACK can skip becomes its mirrored twin with sparse tensors. On processors for
+    which there are no such kernels they are expanded when the graph is loaded.
 
     Args:
         model: the float model.
@@ -52,22 +49,16 @@ def export_encoder(
         UsageError: the format can't keep layers in float.
     """
     encoder, is_int8 = model.encoder, chosen == "int8"
+    sparse = chosen == "float32" and runs_sparse(encoder)
+    if sparse:
+        encoder = mirrored(encoder)
     pixels = tf.TensorSpec((None, *encoder.input_shape[1:]), tf.float32 if is_int8 else tf.uint8, name="pixels")
     graph = tf.function(
         lambda pixels: {"features": encoder(tf.cast(pixels, tf.float32), training=False)}, input_signature=[pixels]
     )
     samples = [{"pixels": image[None].astype(pixels.dtype.as_numpy_dtype)} for image in calibration]
-    sparse = chosen == "float32" and has_sparse_pointwise(encoder)
     conversion = Conversion(chosen, samples, kept, uint8_input=is_int8, sparse=sparse)
     return convert(encoder, graph.get_concrete_function(), conversion)
-
-
-def has_sparse_pointwise(encoder: tf_keras.Model) -> bool:
-    """Whether zeros are two thirds of the weights of its 1x1 convolutions: XNNPACK's condition for sparse inference."""
-    layers = (layer for layer in encoder.layers if type(layer) is tf_keras.layers.Conv2D)
-    kernels = [layer.kernel.numpy() for layer in layers if layer.kernel_size == (1, 1)]
-    zeros = sum(int(np.count_nonzero(kernel == 0)) for kernel in kernels)
-    return zeros >= _SPARSE_SHARE * max(1, sum(kernel.size for kernel in kernels))
 
 
 def export_decoder(

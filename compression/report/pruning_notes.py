@@ -16,10 +16,11 @@ _TOLERANCE = 0.01
 """How far gates may come to lie from the sparsity that is asked for, in a supermask that counts as trained."""
 
 WHY_NO_SPEED = (
-    "TensorFlow's kernels, and LiteRT's but for 1x1 convolutions in float32 on Arm, multiply zeros like other numbers: "
-    "pruning shrinks files where they are entropy-coded (the step store), not times."
+    "TensorFlow's kernels multiply zeros like other numbers, and so do LiteRT's, but for 1x1 convolutions of MobileNets"
+    " in float32 on Arm and on x86 without AVX: pruning shrinks files where they are entropy-coded (the step store),"
+    " not times."
 )
-"""Why pruned captioners run no faster than their twins; holds for runtimes that don't skip zeros."""
+"""Why pruned captioners run no faster than their twins, where kernels skip no zeros."""
 
 
 def pruning_notes(measured: Sequence[Measured], rows: Sequence[Row]) -> list[str]:

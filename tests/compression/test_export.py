@@ -133,12 +133,12 @@ def small_encoder() -> CaptioningModel:
         [
             tf_keras.Input((12, 12, 3)),
             layers.Rescaling(1 / 127.5, -1.0, name="preprocessing"),
-            layers.Conv2D(48, 3, strides=2, use_bias=False, name="first"),
+            layers.Conv2D(48, 3, strides=2, padding="same", use_bias=False, name="first"),
             layers.BatchNormalization(name="first_norm"),
             layers.ReLU(6.0, name="first_relu"),
             layers.DepthwiseConv2D(3, padding="same", name="second"),
             layers.Conv2D(32, 1, name="third"),
-            layers.Reshape((25, 32), name="features"),
+            layers.Reshape((36, 32), name="features"),
         ]
     )
     return CaptioningModel(encoder, tiny_decoder("merge"))
