@@ -58,13 +58,18 @@ class Chain:
         return Chain(steps, tuple(self.places[index] for index in kept), self.document)
 
     def check(self, manifest: Manifest, *, has_images: bool, has_captions: bool) -> None:
-        """See to it that a captioner can take the steps, and that the data which they need are there.
+        """See to it that a captioner can take the steps, and that the data and layers which they need are there.
 
         Raises:
             UsageError: it can't, or they aren't; the message gives line and reason.
         """
         try:
             check_fit(self.steps, manifest, has_images=has_images, has_captions=has_captions)
+            if any(step.asks_of_layers for step in self.steps):
+                # Imported here, for only these recipes need TensorFlow to be checked.
+                from compression.named_layers import check_layers
+
+                check_layers(self.steps, manifest)
         except StepError as error:
             raise self.error(error) from error
 

@@ -60,6 +60,11 @@ class Magnitude(Step):
             raise ValueError(f"block sides must be at least 1, not {self.block}")
         return self
 
+    @property
+    def asks_of_layers(self) -> bool:
+        """See `Step`: blocks don't fit every matrix."""
+        return super().asks_of_layers or self.pattern == "block"
+
 
 class Hard(Step):
     """One-shot magnitude pruning of a trained model (See et al. 2016, arXiv 1606.09274), then training, if any.

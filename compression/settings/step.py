@@ -32,3 +32,8 @@ class Step(Settings):
     def moves(self) -> tuple[Part, ...]:
         """Parts whose weights its trainings change, whichever part it is about."""
         return tuple(part for part in PARTS if any(part in training.moves for training in self.trainings))
+
+    @property
+    def asks_of_layers(self) -> bool:
+        """Whether layers of some name have to be there for it, or be of some shape."""
+        return getattr(self, "layers", None) is not None or bool(getattr(self, "keep_float", ()))

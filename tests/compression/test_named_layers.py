@@ -1,0 +1,81 @@
+"""Layers that recipes name are looked up before any work."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from caption_core.bundle import Manifest, open_bundle
+from caption_core.errors import UsageError
+from compression.named_layers import check_layers
+from compression.order import StepError
+from compression.recipe import read_recipe
+from compression.settings.registry import STEPS
+
+UPPER = {"objective": "features", "encoder_from": "block_16"}
+NOT_THERE = r"no weight matrix of the decoder has 'nowhere' in its name"
+
+
+@pytest.fixture
+def manifest(tiny_bundle: Path) -> Manifest:
+    return open_bundle(tiny_bundle).manifest
+
+
+def check(manifest: Manifest, *entries: tuple[str, dict[str, Any]]) -> None:
+    check_layers([STEPS[kind].model_validate(settings) for kind, settings in entries], manifest)
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings"),
+    [
+        ("cluster", {"part": "decoder"}),
+        ("hard", {"part": "decoder", "sparsity": 0.5}),
+        ("magnitude", {"part": "decoder", "sparsity": 0.5}),
+        ("supermask", {"sparsity": 0.5}),
+        ("snip", {"sparsity": 0.5}),
+        ("lottery_ticket", {"sparsity": 0.5}),
+    ],
+)
+def test_each_step_finds_its_layers_or_says_which_are_missing(
+    manifest: Manifest, kind: str, settings: dict[str, Any]
+) -> None:
+    check(manifest, (kind, {**settings, "layers": ["gates_from_h"]}))
+    with pytest.raises(StepError, match=f"{kind}: layers: {NOT_THERE}") as caught:
+        check(manifest, ("fine_tune", {}), (kind, {**settings, "layers": ["gates_from_h", "nowhere"]}))
+    assert caught.value.index == 1
+    with pytest.raises(StepError, match=f"{kind}: layers: no weight matrix of the decoder is chosen"):
+        check(manifest, (kind, {**settings, "layers": []}))
+
+
+def test_layers_that_stay_in_float_have_to_be_there(manifest: Manifest) -> None:
+    check(manifest, ("quantize", {"decoder": "dynamic", "keep_float": ["decoder/embedding"]}))
+    with pytest.raises(StepError, match="quantize: keep_float: no weight matrix has 'nowhere' in its name"):
+        check(manifest, ("quantize", {"decoder": "dynamic", "keep_float": ["nowhere"]}))
+
+
+def test_layers_that_a_step_adds_are_there_for_those_behind_it(manifest: Manifest) -> None:
+    chosen = ("hard", {"part": "encoder", "sparsity": 0.5, "layers": ["block7a"]})
+    exchanged = ("architecture", {"encoder": "efficientnet_b0", "encoder_weights": "imagenet"})
+    check(manifest, exchanged, chosen)
+    with pytest.raises(StepError, match="no weight matrix of the encoder has 'block7a'"):
+        check(manifest, chosen, exchanged)
+
+
+def test_chosen_layers_have_to_train_and_to_fit_the_pattern(manifest: Manifest) -> None:
+    blocks = {"part": "encoder", "sparsity": 0.5, "pattern": "block", "training": UPPER}
+    check(manifest, ("magnitude", {**blocks, "layers": ["block_16_project"]}))
+    with pytest.raises(StepError, match="magnitude prunes while weights train, and none of the encoder's does"):
+        check(manifest, ("magnitude", {**blocks, "layers": ["block_1_expand"]}))
+    with pytest.raises(StepError, match=r"magnitude: decoder/.*: blocks of 1x4000 are too large for a matrix of"):
+        check(manifest, ("magnitude", {"part": "decoder", "sparsity": 0.5, "pattern": "block", "block": [1, 4000]}))
+
+
+def test_a_recipe_names_the_line_of_a_layer_that_is_not_there(manifest: Manifest, tmp_path: Path) -> None:
+    path = tmp_path / "r.yaml"
+    path.write_text(
+        "name: x\nsteps:\n  - hard: {part: decoder, sparsity: 0.5}\n  - cluster: {part: decoder, layers: [nowhere]}\n"
+    )
+    with pytest.raises(UsageError, match=rf"r\.yaml, line 4: cluster: layers: {NOT_THERE}"):
+        read_recipe(str(path)).chain.check(manifest, has_images=True, has_captions=True)
