@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +16,9 @@ from compression.order import StepError
 from compression.recipe import read_recipe
 from compression.settings.registry import STEPS
 
+ROOT = Path(__file__).resolve().parents[2]
 UPPER = {"objective": "features", "encoder_from": "block_16"}
-NOT_THERE = r"no weight matrix of the decoder has 'nowhere' in its name"
+NOT_THERE = "no weight matrix of the decoder has 'nowhere' in its name"
 
 
 @pytest.fixture
@@ -79,3 +82,13 @@ def test_a_recipe_names_the_line_of_a_layer_that_is_not_there(manifest: Manifest
     )
     with pytest.raises(UsageError, match=rf"r\.yaml, line 4: cluster: layers: {NOT_THERE}"):
         read_recipe(str(path)).chain.check(manifest, has_images=True, has_captions=True)
+
+
+def test_a_layer_that_is_not_there_costs_one_line(tiny_bundle: Path, tmp_path: Path) -> None:
+    path = tmp_path / "r.yaml"
+    path.write_text("name: x\nsteps:\n  - cluster: {part: decoder, layers: [nowhere], training: null}\n")
+    options = ["--model", tiny_bundle, "--recipe", path, "--output", tmp_path / "out", "--no-time"]
+    command = [sys.executable, "jobs/train_compress.py", "compress", *map(str, options)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stderr) == (2, f"error: r.yaml, line 3: cluster: layers: {NOT_THERE}\n")
+    assert not (tmp_path / "out").exists()
