@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from compression.measurement import Measurement
 from compression.report.columns import Table
@@ -47,19 +47,8 @@ def layer_figures(measurement: Measurement) -> list[LayerFigures]:
 
 def layer_rows(measured: Sequence[Measured]) -> list[Row]:
     """One row a variant and layer."""
-    return [
-        {
-            "variant": one.name,
-            "layer": layer.name,
-            "part": layer.part,
-            "elements": layer.elements,
-            "sparsity": layer.sparsity,
-            "distinct_values": layer.distinct_values,
-            "error": layer.error,
-        }
-        for one in measured
-        for layer in layer_figures(one.measurement)
-    ]
+    figures = ((one.name, asdict(layer)) for one in measured for layer in layer_figures(one.measurement))
+    return [{"variant": variant, "layer": values.pop("name"), **values} for variant, values in figures]
 
 
 def layer_table(one: Measured) -> Table | None:

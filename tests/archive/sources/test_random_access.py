@@ -28,14 +28,17 @@ def test_spans_are_short_or_empty_where_the_file_ends(block_bytes: int, spans: l
     ahead.close()
 
 
+class Counted(StoredAccess):
+    """Access that notes where reads begin."""
+
+    offsets: tuple[int, ...] = ()
+
+    def read_at(self, num_bytes: int, offset: int) -> bytes:
+        self.offsets += (offset,)
+        return super().read_at(num_bytes, offset)
+
+
 def test_blocks_are_read_once_while_reads_go_forwards() -> None:
-    class Counted(StoredAccess):
-        offsets: tuple[int, ...] = ()
-
-        def read_at(self, num_bytes: int, offset: int) -> bytes:
-            self.offsets += (offset,)
-            return super().read_at(num_bytes, offset)
-
     counted = Counted(pa.BufferReader(CONTENT))
     blocks = BlockAccess(counted, 256)
     for offset in range(0, 1024, 10):
@@ -58,13 +61,6 @@ def test_the_reads_to_come_are_under_way_together() -> None:
 
 
 def test_nothing_is_read_ahead_of_leaps_and_never_more_than_was_read_in_a_row() -> None:
-    class Counted(StoredAccess):
-        offsets: tuple[int, ...] = ()
-
-        def read_at(self, num_bytes: int, offset: int) -> bytes:
-            self.offsets += (offset,)
-            return super().read_at(num_bytes, offset)
-
     counted = Counted(pa.BufferReader(CONTENT))
     ahead = AheadAccess(counted, 4)
     for offset in (0, 200, 400, 500, 900):
