@@ -84,10 +84,8 @@ def _untrue_features(step: Step, state: _State) -> str | None:
 
 def _objection(step: Step, part: Part, done: _PartState) -> str | None:
     """Why a step must not follow what was done to a part, or None."""
-    if done.quantized and part in step.parts:
-        if isinstance(step, Quantize):
-            return f"the {part} is given a format twice"
-        return f"{step.kind} after quantize: the {part}'s weights are integers by then and can't change any more"
+    if done.quantized and (reason := _integer_objection(step, part)):
+        return reason
     if isinstance(step, Quantize):
         return _quantize_objection(step, part, done)
     return (
@@ -95,6 +93,16 @@ def _objection(step: Step, part: Part, done: _PartState) -> str | None:
         or _cluster_objection(step, part, done)
         or _zeros_objection(step, part, done)
     )
+
+
+def _integer_objection(step: Step, part: Part) -> str | None:
+    """Why a step must not follow a part's conversion, or None. Conversions are run last, wherever they stand."""
+    if part not in (*step.parts, *step.moves):
+        return None
+    if isinstance(step, Quantize):
+        return f"the {part} is given a format twice"
+    reason = f"{step.kind} after quantize: the {part}'s weights are integers by then and can't change any more"
+    return reason if part in step.parts else f"{reason}; {_remedy(step, part)}"
 
 
 def _quantize_objection(step: Quantize, part: Part, done: _PartState) -> str | None:

@@ -18,6 +18,7 @@ CLUSTERED = ("cluster", {"part": "decoder"})
 AWARE = ("quantization_aware", {"part": "decoder"})
 ENCODER_AWARE = ("quantization_aware", {"part": "encoder", "training": {"encoder_from": "pixels"}})
 DYNAMIC = ("quantize", {"decoder": "dynamic"})
+INT8_ENCODER = ("quantize", {"encoder": "int8"})
 DISTILLED = ("distill", {"training": {"encoder_from": "block_13"}})
 STORED: tuple[str, dict[str, Any]] = ("store", {})
 
@@ -41,7 +42,7 @@ def clustered(*layers: str, **settings: Any) -> tuple[str, dict[str, Any]]:
 
 
 def test_the_long_chain_is_sensible() -> None:
-    check_order(steps(ARCHITECTURE, DISTILLED, PRUNED, ENCODER_AWARE, ("quantize", {"encoder": "int8"}), STORED))
+    check_order(steps(ARCHITECTURE, DISTILLED, PRUNED, ENCODER_AWARE, INT8_ENCODER, STORED))
 
 
 def test_pruning_clustering_and_awareness_follow_each_other() -> None:
@@ -87,7 +88,8 @@ def test_a_senseless_order_is_refused_with_its_reason(
         ([AWARE, ENCODER_PRUNED], "the decoder's weights away from the ranges.*; let it train on objective features"),
         ([AWARE, ENCODER_CLUSTERED], "the decoder's weights away from the ranges"),
         ([AWARE, ENCODER_AWARE], "the decoder's weights away from the ranges"),
-        ([AWARE, DYNAMIC, ENCODER_PRUNED], "the decoder's weights away from the ranges"),
+        ([DYNAMIC, ENCODER_PRUNED], "the decoder's weights are integers by then.*; let it train on objective features"),
+        ([INT8_ENCODER, pruned(0.5, training=WORDS)], "the encoder's weights are integers by then.*encoder_from"),
         ([ENCODER_AWARE, ENCODER_PRUNED], "meant for int8"),
         ([ENCODER_AWARE, ENCODER_PRUNED_ON_FEATURES], "the encoder's weights away from the ranges"),
     ],
@@ -220,11 +222,11 @@ def test_what_would_dissolve_clusters_is_refused(entry: tuple[str, dict[str, Any
 
 
 def test_a_quantized_part_leaves_the_other_free() -> None:
-    check_order(steps(("quantize", {"encoder": "int8"}), PRUNED, DYNAMIC))
+    check_order(steps(INT8_ENCODER, PRUNED, DYNAMIC))
 
 
 def test_conversions_become_one_behind_all_training() -> None:
-    merged, places = with_one_quantization(steps(("quantize", {"encoder": "int8"}), PRUNED, DYNAMIC, STORED))
+    merged, places = with_one_quantization(steps(INT8_ENCODER, PRUNED, DYNAMIC, STORED))
     assert [step.kind for step in merged] == ["supermask", "quantize", "store"]
     assert merged[1] == Quantize(encoder="int8", decoder="dynamic")
     assert places == (1, 2, 3)
