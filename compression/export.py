@@ -18,7 +18,7 @@ from compression.calibration import step_samples
 from compression.conversion import Conversion, Graph, convert
 from compression.kept_float import NOTHING_KEPT, KeptFloat
 from compression.settings.quantization import CALIBRATED, Format
-from compression.sparse_inference import mirrored, runs_sparse
+from compression.sparse_inference import can_run_sparse, mirrored
 from compression.static_shapes import static_products
 
 _IN_FLOAT: frozenset[Format] = frozenset({"float32", "float16"})
@@ -49,7 +49,7 @@ def export_encoder(
         UsageError: the format can't keep layers in float.
     """
     encoder, is_int8 = model.encoder, chosen == "int8"
-    sparse = chosen == "float32" and runs_sparse(encoder)
+    sparse = chosen == "float32" and can_run_sparse(encoder)
     if sparse:
         encoder = mirrored(encoder)
     pixels = tf.TensorSpec((None, *encoder.input_shape[1:]), tf.float32 if is_int8 else tf.uint8, name="pixels")

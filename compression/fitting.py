@@ -10,7 +10,7 @@ from caption_core.errors import UsageError
 from caption_core.models.architectures import check_block
 from compression.architecture_change import Design, begins_at_random, design_after, design_of
 from compression.order import StepError
-from compression.settings.fields import PARTS, PIXELS
+from compression.settings.fields import PIXELS
 from compression.settings.pruning import PRUNING, LotteryTicket, Magnitude, Snip, Supermask
 from compression.settings.quantization import ROUNDABLE_ENCODERS, QuantizationAware, Quantize
 from compression.settings.step import Step
@@ -37,7 +37,6 @@ def check_fit(steps: Sequence[Step], manifest: Manifest, *, has_images: bool, ha
             _check_trainings(step, design.encoder.name)
             _check_part_trains(step)
             _check_encoder(step, design)
-            _check_kept_float(step, steps[:index])
 
 
 @contextmanager
@@ -96,16 +95,3 @@ def _check_encoder(step: Step, design: Design) -> None:
         raise UsageError(
             "blocks need convolutions of 1x1, and an encoder's first one is larger: choose some of them by layers"
         )
-
-
-def _check_kept_float(step: Step, earlier: Sequence[Step]) -> None:
-    """See to what is certain without the names of layers."""
-    if not isinstance(step, Quantize) or not step.keep_float:
-        return
-    formats = {part: getattr(step, part) for part in PARTS}
-    of_parts = {part: [text for text in step.keep_float if text.startswith(f"{part}/")] for part in PARTS}
-    if set(formats.values()) == {"int16x8"} or any(of_parts[part] for part in PARTS if formats[part] == "int16x8"):
-        raise UsageError("keep_float: LiteRT's converter can't keep layers in float in format int16x8")
-    is_aware = any(isinstance(before, QuantizationAware) and before.part == "encoder" for before in earlier)
-    if is_aware and formats["encoder"] == "int8" and of_parts["encoder"]:
-        raise UsageError("keep_float: an encoder that was trained for int8 is converted as it was trained")

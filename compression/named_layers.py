@@ -1,71 +1,138 @@
-"""Whether the layers that a recipe names are there, and can be pruned as it says, before any work.
+"""Whether the layers that recipes name are there, and can take what is asked of them, before any work.
 
-Names follow from a captioner's design alone: what a step will find is looked up in a model of random weights.
+Names follow from a captioner's design alone: what a step will find is looked up in a model of random weights. That
+takes TensorFlow, which gives memory back only by ending, and so a process of its own: `python -m
+compression.named_layers`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import lru_cache
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from typing import TYPE_CHECKING, Any
 
 from caption_core.bundle import Manifest
 from caption_core.errors import UsageError
-from caption_core.models.architectures import EncoderConfig
-from caption_core.models.captioning import CaptioningModel
-from caption_core.models.decoder_registry import build_decoder, decoder_config
-from caption_core.models.encoders import build_encoder
 from compression.architecture_change import Design, design_after, design_of
-from compression.kept_float import kept_float
+from compression.child_process import answer_request, ask_module
 from compression.order import StepError
-from compression.places import Place, chosen_places
+from compression.recipe import Chain
 from compression.settings.clustering import Cluster
+from compression.settings.fields import PARTS
 from compression.settings.pruning import Hard, LotteryTicket, Magnitude, Snip, Supermask
-from compression.settings.quantization import Quantize
+from compression.settings.quantization import QuantizationAware, Quantize
+from compression.settings.registry import STEPS
 from compression.settings.step import Step
-from compression.steps.pruning_patterns import PATTERNS
-from compression.trained_places import split_places
+
+if TYPE_CHECKING:
+    from caption_core.models.captioning import CaptioningModel
 
 
-def check_layers(steps: Sequence[Step], manifest: Manifest) -> None:
-    """See to it that each step finds the layers that it names, and that its pattern fits them.
+def check_layers(chains: Sequence[tuple[Chain, Manifest]]) -> None:
+    """See to it that each step finds the layers that it names in its captioner.
+
+    Args:
+        chains: with the captioners that they are made for, which can take them.
 
     Raises:
-        StepError: it doesn't.
+        UsageError: one doesn't; the message gives line and reason.
     """
-    design = design_of(manifest)
-    for index, step in enumerate(steps):
-        design = design_after(step, design)
-        if step.asks_of_layers:
-            try:
-                _check(step, _model(design))
-            except UsageError as error:
-                raise StepError(index, f"{step.kind}: {error}") from error
+    asked = [(one, manifest) for one, manifest in chains if any(step.asks_of_layers for step in one.steps)]
+    if not asked:
+        return
+    request = [as_request(one.steps, manifest) for one, manifest in asked]
+    objection = ask_module(__name__, request, process="the process that looks up a recipe's layers")
+    if objection is not None:
+        number, index, reason = objection
+        raise asked[number][0].error(StepError(index, reason))
 
 
-def _model(design: Design) -> CaptioningModel:
-    return _build(design.encoder, design.decoder, tuple(sorted(design.settings.items())), design.vocabulary_size)
+def as_request(steps: Sequence[Step], manifest: Manifest) -> dict[str, Any]:
+    """A chain and its captioner as JSON holds them."""
+    settings = [[step.kind, step.model_dump(mode="json", exclude_unset=True)] for step in steps]
+    return {"manifest": manifest.model_dump(mode="json"), "steps": settings}
 
 
-@lru_cache(maxsize=4)  # for a study, whose variants are mostly of one design
-def _build(
-    encoder_config: EncoderConfig, decoder: str, settings: tuple[tuple[str, int | float | str], ...], words: int
-) -> CaptioningModel:
-    encoder = build_encoder(encoder_config)
-    sizes = {"vocabulary_size": words, "feature_channels": encoder.output_shape[-1]}
-    return CaptioningModel(encoder, build_decoder(decoder, decoder_config(decoder, {**dict(settings), **sizes})))
+@dataclass(frozen=True, slots=True)
+class _Question:
+    """A step of one of the chains, and the captioner that it will find."""
+
+    number: int
+    index: int
+    step: Step
+    design: Design
+    is_aware: bool
 
 
-def _check(step: Step, model: CaptioningModel) -> None:
+def first_objection(request: list[dict[str, Any]]) -> tuple[int, int, str] | None:
+    """In that process: the first objection to chains `as_request`: the chain's number, the step's index, the reason."""
+    objections: list[tuple[int, int, str]] = []
+    design: Design | None = None
+    known: dict[tuple[Step, bool], str | None] = {}
+    # By design: each is built once, and none is kept.
+    for question in sorted(_questions(request), key=lambda question: repr(question.design)):
+        if question.design != design:
+            design, known, model = question.design, {}, None
+        key = (question.step, question.is_aware)
+        if key not in known:
+            model = model or _model_of(question.design)
+            known[key] = _objection(question, model)
+        if reason := known[key]:
+            objections.append((question.number, question.index, f"{question.step.kind}: {reason}"))
+    return min(objections, default=None)
+
+
+def _questions(request: list[dict[str, Any]]) -> Iterator[_Question]:
+    for number, asked in enumerate(request):
+        design, is_aware = design_of(Manifest.model_validate(asked["manifest"])), False
+        for index, (kind, settings) in enumerate(asked["steps"]):
+            step = STEPS[kind].model_validate(settings)
+            design = design_after(step, design)
+            if step.asks_of_layers:
+                yield _Question(number, index, step, design, is_aware)
+            is_aware = is_aware or (isinstance(step, QuantizationAware) and step.part == "encoder")
+
+
+def _model_of(design: Design) -> CaptioningModel:
+    from compression.rebuilding import random_model
+
+    return random_model(design)
+
+
+def _objection(question: _Question, model: CaptioningModel) -> str | None:
+    try:
+        _check(question.step, model, is_aware=question.is_aware)
+    except UsageError as error:
+        return str(error)
+    return None
+
+
+def _check(step: Step, model: CaptioningModel, *, is_aware: bool) -> None:
+    from compression.places import chosen_places
+    from compression.steps.pruning_patterns import PATTERNS
+    from compression.trained_places import split_places
+
     if isinstance(step, Quantize):
-        kept_float(model, step.keep_float)
-    elif isinstance(step, (Magnitude, Snip, Supermask)):
-        trained, _ = split_places(model, step)
-        _check_pattern(step, trained)
+        _check_kept_float(step, model, is_aware=is_aware)
+    elif isinstance(step, Magnitude):
+        for place in chain(*split_places(model, step)):
+            PATTERNS[step.pattern](place, step)
+    elif isinstance(step, (Snip, Supermask)):
+        split_places(model, step)
     elif isinstance(step, (Hard, LotteryTicket, Cluster)):
         chosen_places(model, step.part, step.layers)
 
 
-def _check_pattern(step: Magnitude | Snip | Supermask, places: Sequence[Place]) -> None:
-    if isinstance(step, Magnitude):
-        for place in places:
-            PATTERNS[step.pattern](place, step)
+def _check_kept_float(step: Quantize, model: CaptioningModel, *, is_aware: bool) -> None:
+    from compression.kept_float import kept_float
+
+    kept = kept_float(model, step.keep_float)
+    if any(kept[part] and getattr(step, part) == "int16x8" for part in PARTS):
+        raise UsageError("keep_float: LiteRT's converter can't keep layers in float in format int16x8")
+    if is_aware and step.encoder == "int8" and kept["encoder"]:
+        raise UsageError("keep_float: an encoder that was trained for int8 is converted as it was trained")
+
+
+if __name__ == "__main__":
+    answer_request(first_objection)

@@ -8,6 +8,7 @@ from typing import Any
 from caption_core.bundle import Bundle
 from caption_core.models.captioning import CaptioningModel
 from caption_core.models.decoder_registry import build_decoder
+from caption_core.models.encoders import build_encoder
 from caption_core.models.weights import Weights, assign_weights
 from caption_core.training.baseline import model_fields
 from caption_core.vocabulary import Vocabulary
@@ -26,6 +27,13 @@ def with_decoder(model: CaptioningModel, design: Design, weights: Weights) -> Ca
     decoder = build_decoder(design.decoder, config)
     assign_weights("decoder", decoder, weights)
     return CaptioningModel(model.encoder, decoder)
+
+
+def random_model(design: Design, encoder_weights: str | None = None) -> CaptioningModel:
+    """A captioner of a design with random weights, but for the encoder's where a file of them is named."""
+    encoder = build_encoder(design.encoder, encoder_weights)
+    config = design.decoder_config(encoder.output_shape[-1])
+    return CaptioningModel(encoder, build_decoder(design.decoder, config))
 
 
 def train_and_write(

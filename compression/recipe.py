@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +12,6 @@ import yaml
 from pydantic import ValidationError
 
 from caption_core.bundle import Manifest
-from caption_core.engine.native_stderr import native_stderr_in
 from caption_core.errors import UsageError
 from compression.fitting import check_fit
 from compression.order import StepError, check_order, with_one_quantization
@@ -60,24 +58,15 @@ class Chain:
         return Chain(steps, tuple(self.places[index] for index in kept), self.document)
 
     def check(self, manifest: Manifest, *, has_images: bool, has_captions: bool) -> None:
-        """See to it that a captioner can take the steps, and that the data and layers which they need are there.
+        """See to it that a captioner can take the steps, and that the data which they need are there.
 
         Raises:
             UsageError: it can't, or they aren't; the message gives line and reason.
         """
         try:
             check_fit(self.steps, manifest, has_images=has_images, has_captions=has_captions)
-            if any(step.asks_of_layers for step in self.steps):
-                self._check_layers(manifest)
         except StepError as error:
             raise self.error(error) from error
-
-    def _check_layers(self, manifest: Manifest) -> None:
-        # Only here does a check need TensorFlow, which prints what no user of recipes asks for.
-        with native_stderr_in(Path(os.devnull)):
-            from compression.named_layers import check_layers
-
-            check_layers(self.steps, manifest)
 
     def error(self, error: StepError) -> UsageError:
         """A step's mistake with its line."""

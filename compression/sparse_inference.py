@@ -16,7 +16,6 @@ import numpy as np
 import tensorflow as tf
 import tf_keras
 
-_SPARSE_SHARE = 2 / 3  # zeros of 1x1 convolutions from which on XNNPACK takes its sparse kernels
 _BLOCK = 2  # of DEPTH_TO_SPACE: channels have to be a multiple of its square
 
 _layers = tf_keras.layers
@@ -25,11 +24,11 @@ _POINTWISE = (_layers.Rescaling, _layers.BatchNormalization, _layers.ReLU, _laye
 _ADDED, _SCALED = "__operators__.add", "math.multiply"  # MobileNetV3's hard sigmoid has these with a number
 
 
-def runs_sparse(encoder: tf_keras.Model) -> bool:
-    """Whether XNNPACK skips the zeros of an encoder's mirrored twin in float32.
+def can_run_sparse(encoder: tf_keras.Model) -> bool:
+    """Whether XNNPACK can skip the zeros of an encoder's mirrored twin in float32, on processors where it does that.
 
-    Two thirds of the weights of its 1x1 convolutions have to be zero. Of `ENCODERS` it is the MobileNets whose graphs
-    meet the other conditions.
+    More than two thirds of the weights of its 1x1 convolutions have to be zero. Of `ENCODERS` it is the MobileNets
+    whose graphs meet the other conditions.
     """
     return _has_sparse_pointwise(encoder) and _has_fit_layers(encoder)
 
@@ -37,7 +36,7 @@ def runs_sparse(encoder: tf_keras.Model) -> bool:
 def _has_sparse_pointwise(encoder: tf_keras.Model) -> bool:
     kernels = [layer.kernel.numpy() for layer in encoder.layers if _is_pointwise(layer)]
     zeros = sum(int(np.count_nonzero(kernel == 0)) for kernel in kernels)
-    return bool(kernels) and zeros >= _SPARSE_SHARE * sum(kernel.size for kernel in kernels)
+    return 3 * zeros > 2 * sum(kernel.size for kernel in kernels)
 
 
 def _is_pointwise(layer: tf_keras.layers.Layer) -> bool:
@@ -50,6 +49,7 @@ def _has_fit_layers(encoder: tf_keras.Model) -> bool:
     return (
         _is_first(first)
         and isinstance(last, _layers.Reshape)
+        and last.output_shape[-1] == last.input_shape[-1]
         and last.output_shape[-1] % _BLOCK**2 == 0
         and all(_is_fit(layer) for layer in inner if layer not in (first, last))
     )
@@ -64,12 +64,10 @@ def _is_first(layer: tf_keras.layers.Layer) -> bool:
 
 
 def _is_fit(layer: tf_keras.layers.Layer) -> bool:
-    if type(layer) is _layers.DepthwiseConv2D:
-        return _is_fit_depthwise(layer)
     if type(layer) is _layers.ZeroPadding2D:
-        return _even_padding(layer) is not None
+        return all(_is_fit_depthwise(node.outbound_layer) for node in layer.outbound_nodes)
     is_known = isinstance(layer, (*_POINTWISE, _layers.GlobalAveragePooling2D)) or _function(layer) in (_ADDED, _SCALED)
-    return is_known or _is_pointwise(layer)
+    return is_known or _is_pointwise(layer) or _is_fit_depthwise(layer)
 
 
 def _function(layer: tf_keras.layers.Layer) -> str | None:
@@ -80,7 +78,9 @@ def _function(layer: tf_keras.layers.Layer) -> str | None:
     return str(layer.get_config()["function"]) if len(arguments) == 2 and isinstance(arguments[1], float) else None
 
 
-def _is_fit_depthwise(layer: tf_keras.layers.DepthwiseConv2D) -> bool:
+def _is_fit_depthwise(layer: tf_keras.layers.Layer) -> bool:
+    if type(layer) is not _layers.DepthwiseConv2D:
+        return False
     size, strides = layer.kernel_size[0], layer.strides[0]
     if layer.kernel_size not in ((3, 3), (5, 5)) or layer.depth_multiplier != 1 or layer.dilation_rate != (1, 1):
         return False
@@ -99,7 +99,7 @@ def _even_padding(layer: tf_keras.layers.ZeroPadding2D) -> int | None:
 
 
 def mirrored(encoder: tf_keras.Model) -> tf_keras.Model:
-    """The twin of an encoder that `runs_sparse`: of the same inputs the same features, but for float32's rounding.
+    """The twin of an encoder that `can_run_sparse`: of the same inputs the same features, but for float32's rounding.
 
     Args:
         encoder: float32 [batch, height, width, 3] to float32 [batch, locations, channels]. It stays as it is, and the

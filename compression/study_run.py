@@ -18,6 +18,7 @@ from compression.files import write_json
 from compression.measurement import MEASUREMENT, read_measurement
 from compression.measuring.quality import ScoredSplit
 from compression.measuring.timing import Timing
+from compression.named_layers import check_layers
 from compression.study import Study
 from compression.variants import RECORD, StepNode, Variant, digest_of, nodes_of, union
 
@@ -173,6 +174,9 @@ def plan_study(config: StudyConfig) -> Plan:
         config.timing.check_cores()
     _check_scored(config)
     chains = {v.name: nodes_of(v, bundles[v.model], digest) for v in config.study.variants}
+    # Last, for it takes seconds; steps that are made have found their layers.
+    unmade = [v for v in config.study.variants if not all(is_taken(config, node) for node in chains[v.name])]
+    check_layers([(variant.chain, bundles[variant.model].manifest) for variant in unmade])
     return Plan(bundles, chains, union(chains.values()), names)
 
 

@@ -1,24 +1,22 @@
 """A fresh process that measures one captioner: `python -m compression.measuring.worker`.
 
-A request comes as JSON on standard input, and one reply goes as JSON to standard output: `{"result": ...}`, or
-`{"error": MESSAGE}`. The process keeps to as many cores as it may use threads before any library is loaded, for some
-size their thread pools by the cores that they see.
+The process keeps to as many cores as it may use threads before any library is loaded, for some size their thread pools
+by the cores that they see.
 """
 
 from __future__ import annotations
 
 import gc
 import importlib
-import json
 import os
-import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any
 
+from compression.child_process import answer_request
 from compression.measuring.start_line import StartLine
 
 if TYPE_CHECKING:
@@ -37,31 +35,17 @@ _RUNTIMES = {"litert": "caption_core.runtimes.litert", "tensorflow": "caption_co
 
 def main() -> None:
     """Answer one request."""
-    request = json.loads(sys.stdin.read())
-    with _take_stdout() as replies:
-        os.sched_setaffinity(0, cores_of(os.sched_getaffinity(0), request["slot"], request["threads"]))
-        json.dump(_answer(request), replies)
+    answer_request(_answer)
+
+
+def _answer(request: Request) -> Any:
+    os.sched_setaffinity(0, cores_of(os.sched_getaffinity(0), request["slot"], request["threads"]))
+    return _TASKS[request["task"]](request)
 
 
 def cores_of(available: Iterable[int], slot: int, threads: int) -> list[int]:
     """Cores of one of the processes that measure at the same time."""
     return sorted(available)[slot * threads : (slot + 1) * threads]
-
-
-def _take_stdout() -> TextIO:
-    """Standard output for the reply alone: what native code prints there goes to standard error."""
-    own = os.dup(1)
-    os.dup2(2, 1)
-    return os.fdopen(own, "w", encoding="utf-8")
-
-
-def _answer(request: Request) -> Reply:
-    from caption_core.errors import CapstanError
-
-    try:
-        return {"result": _TASKS[request["task"]](request)}
-    except CapstanError as error:
-        return {"error": str(error)}
 
 
 def _measure_speed(request: Request) -> list[Reply]:

@@ -18,14 +18,12 @@ import tf_keras
 
 from caption_core.bundle import Bundle
 from caption_core.models.captioning import CaptioningModel
-from caption_core.models.decoder_registry import build_decoder
-from caption_core.models.encoders import build_encoder
 from caption_core.models.weights import Weights, assign_weights, named_weights
 from caption_core.runtimes.tensorflow import load_model
 from caption_core.training.baseline import weights_name
 from compression.architecture_change import Design, design_after, design_of, takes_encoder_weights
 from compression.context import StepContext
-from compression.rebuilding import train_and_write
+from compression.rebuilding import random_model, train_and_write
 from compression.settings.architecture import Architecture
 
 _OF_WORDS = ("decoder/embedding", "decoder/output_bias")
@@ -41,7 +39,7 @@ def apply(step: Architecture, context: StepContext) -> Bundle:
     design = design_after(step, present)
     parent = load_model(context.parent)
     tf_keras.utils.set_random_seed(context.seed)
-    model = _build(design, step.encoder_weights)
+    model = random_model(design, step.encoder_weights)
     taken = {
         "encoder": _take_over("encoder", model.encoder, _encoder_weights(step, present, parent)),
         "decoder": _take_over("decoder", model.decoder, _decoder_weights(present, design, parent)),
@@ -56,12 +54,6 @@ def apply(step: Architecture, context: StepContext) -> Bundle:
         measured={"weights_taken_over": taken},
         encoder_weights=weights_name(step.encoder_weights) if begun_anew else None,
     )
-
-
-def _build(design: Design, encoder_weights: str | None) -> CaptioningModel:
-    encoder = build_encoder(design.encoder, encoder_weights)
-    config = design.decoder_config(encoder.output_shape[-1])
-    return CaptioningModel(encoder, build_decoder(design.decoder, config))
 
 
 def _encoder_weights(step: Architecture, present: Design, parent: CaptioningModel) -> Weights:

@@ -101,33 +101,6 @@ def test_blocks_of_an_encoder_need_a_choice_of_layers(manifest: Manifest) -> Non
 
 
 @pytest.mark.parametrize(
-    ("settings", "is_possible"),
-    [
-        ({"encoder": "int16x8", "decoder": "int16x8", "keep_float": ["Conv_1"]}, False),
-        ({"encoder": "int16x8", "decoder": "dynamic", "keep_float": ["encoder/Conv_1"]}, False),
-        ({"encoder": "int8", "decoder": "int16x8", "keep_float": ["decoder/embedding"]}, False),
-        ({"encoder": "int16x8", "decoder": "dynamic", "keep_float": ["decoder/embedding"]}, True),
-        ({"encoder": "int16x8", "decoder": "dynamic", "keep_float": ["output_layer"]}, True),
-        ({"encoder": "int16x8", "decoder": "int16x8"}, True),
-    ],
-)
-def test_nothing_stays_in_float_beside_int16(manifest: Manifest, settings: dict[str, Any], is_possible: bool) -> None:
-    if is_possible:
-        check(manifest, ("quantize", settings))
-        return
-    with pytest.raises(StepError, match="can't keep layers in float in format int16x8"):
-        check(manifest, ("quantize", settings))
-
-
-def test_an_encoder_that_was_trained_for_int8_keeps_no_layer_in_float(manifest: Manifest) -> None:
-    formats = {"encoder": "int8", "decoder": "dynamic"}
-    with pytest.raises(StepError, match="is converted as it was trained"):
-        check(manifest, ENCODER_AWARE, ("quantize", {**formats, "keep_float": ["encoder/Conv_1"]}))
-    check(manifest, ENCODER_AWARE, ("quantize", {**formats, "keep_float": ["output_layer"]}))
-    check(manifest, ("quantize", {**formats, "keep_float": ["encoder/Conv_1"]}))
-
-
-@pytest.mark.parametrize(
     "settings",
     [
         {"encoder": "resnet50"},

@@ -11,13 +11,14 @@ import pytest
 
 from caption_core.bundle import Manifest, open_bundle
 from caption_core.errors import UsageError
-from compression.named_layers import check_layers
+from compression.named_layers import as_request, check_layers, first_objection
 from compression.order import StepError
 from compression.recipe import read_recipe
 from compression.settings.registry import STEPS
 
 ROOT = Path(__file__).resolve().parents[2]
 UPPER = {"objective": "features", "encoder_from": "block_16"}
+ENCODER_AWARE = ("quantization_aware", {"part": "encoder", "training": UPPER})
 NOT_THERE = "no weight matrix of the decoder has 'nowhere' in its name"
 
 
@@ -27,7 +28,10 @@ def manifest(tiny_bundle: Path) -> Manifest:
 
 
 def check(manifest: Manifest, *entries: tuple[str, dict[str, Any]]) -> None:
-    check_layers([STEPS[kind].model_validate(settings) for kind, settings in entries], manifest)
+    steps = [STEPS[kind].model_validate(settings) for kind, settings in entries]
+    if objection := first_objection([as_request(steps, manifest)]):
+        _, index, reason = objection
+        raise StepError(index, reason)
 
 
 @pytest.mark.parametrize(
@@ -58,6 +62,41 @@ def test_layers_that_stay_in_float_have_to_be_there(manifest: Manifest) -> None:
         check(manifest, ("quantize", {"decoder": "dynamic", "keep_float": ["nowhere"]}))
 
 
+@pytest.mark.parametrize(
+    ("settings", "is_possible"),
+    [
+        ({"encoder": "int16x8", "decoder": "int16x8", "keep_float": ["Conv_1/"]}, False),
+        ({"encoder": "int16x8", "decoder": "dynamic", "keep_float": ["encoder/Conv_1"]}, False),
+        ({"encoder": "int8", "decoder": "int16x8", "keep_float": ["decoder/embedding"]}, False),
+        ({"encoder": "int16x8", "decoder": "dynamic", "keep_float": ["decoder/embedding"]}, True),
+        ({"encoder": "int16x8", "decoder": "dynamic", "keep_float": ["block_16_project"]}, False),
+        ({"encoder": "int16x8", "decoder": "int16x8"}, True),
+    ],
+)
+def test_nothing_stays_in_float_beside_int16(manifest: Manifest, settings: dict[str, Any], is_possible: bool) -> None:
+    if is_possible:
+        check(manifest, ("quantize", settings))
+        return
+    with pytest.raises(StepError, match="can't keep layers in float in format int16x8"):
+        check(manifest, ("quantize", settings))
+
+
+def test_an_encoder_that_was_trained_for_int8_keeps_no_layer_in_float(manifest: Manifest) -> None:
+    formats = {"encoder": "int8", "decoder": "dynamic"}
+    with pytest.raises(StepError, match="is converted as it was trained"):
+        check(
+            manifest,
+            ("quantization_aware", {"part": "encoder", "training": UPPER}),
+            ("quantize", {**formats, "keep_float": ["Conv_1/"]}),
+        )
+    check(
+        manifest,
+        ("quantization_aware", {"part": "encoder", "training": UPPER}),
+        ("quantize", {**formats, "keep_float": ["gates_from_h"]}),
+    )
+    check(manifest, ("quantize", {**formats, "keep_float": ["encoder/Conv_1"]}))
+
+
 def test_layers_that_a_step_adds_are_there_for_those_behind_it(manifest: Manifest) -> None:
     chosen = ("hard", {"part": "encoder", "sparsity": 0.5, "layers": ["block7a"]})
     exchanged = ("architecture", {"encoder": "efficientnet_b0", "encoder_weights": "imagenet"})
@@ -69,7 +108,9 @@ def test_layers_that_a_step_adds_are_there_for_those_behind_it(manifest: Manifes
 def test_chosen_layers_have_to_train_and_to_fit_the_pattern(manifest: Manifest) -> None:
     blocks = {"part": "encoder", "sparsity": 0.5, "pattern": "block", "training": UPPER}
     check(manifest, ("magnitude", {**blocks, "layers": ["block_16_project"]}))
-    with pytest.raises(StepError, match="magnitude prunes while weights train, and none of the encoder's does"):
+    with pytest.raises(StepError, match="magnitude: encoder/Conv1/kernel: blocks need a matrix"):
+        check(manifest, ("magnitude", {**blocks, "layers": ["Conv1/", "block_16_project"]}))
+    with pytest.raises(StepError, match="prunes while weights train, and none of the encoder's does"):
         check(manifest, ("magnitude", {**blocks, "layers": ["block_1_expand"]}))
     with pytest.raises(StepError, match=r"magnitude: decoder/.*: blocks of 1x4000 are too large for a matrix of"):
         check(manifest, ("magnitude", {"part": "decoder", "sparsity": 0.5, "pattern": "block", "block": [1, 4000]}))
@@ -81,7 +122,7 @@ def test_a_recipe_names_the_line_of_a_layer_that_is_not_there(manifest: Manifest
         "name: x\nsteps:\n  - hard: {part: decoder, sparsity: 0.5}\n  - cluster: {part: decoder, layers: [nowhere]}\n"
     )
     with pytest.raises(UsageError, match=rf"r\.yaml, line 4: cluster: layers: {NOT_THERE}"):
-        read_recipe(str(path)).chain.check(manifest, has_images=True, has_captions=True)
+        check_layers([(read_recipe(str(path)).chain, manifest)])
 
 
 def test_a_layer_that_is_not_there_costs_one_line(tiny_bundle: Path, tmp_path: Path) -> None:

@@ -14,8 +14,10 @@ from caption_core.models.architectures import EncoderConfig
 from caption_core.models.captioning import CaptioningModel
 from caption_core.models.encoders import build_encoder
 from compression.export import export_encoder
-from compression.sparse_inference import mirrored, runs_sparse
+from compression.sparse_inference import can_run_sparse, mirrored
 from tests.models.decoder_contract import tiny_decoder
+
+SAME = {"padding": "same"}
 
 
 def with_zeros(config: EncoderConfig, share: float) -> tf_keras.Model:
@@ -45,7 +47,7 @@ def with_zeros(config: EncoderConfig, share: float) -> tf_keras.Model:
 def test_a_twin_computes_the_same_features(name: str, features: str, size: tuple[int, int]) -> None:
     encoder = with_zeros(EncoderConfig(name, features, image_size=size), 0.8)
     before = encoder.get_weights()
-    assert runs_sparse(encoder)
+    assert can_run_sparse(encoder)
     twin = mirrored(encoder)
     images = np.random.default_rng(3).integers(0, 256, (3, *size, 3)).astype(np.float32)
     expected = encoder(images, training=False).numpy()
@@ -59,23 +61,48 @@ def test_a_twin_computes_the_same_features(name: str, features: str, size: tuple
     [("mobilenet_v2", 0.6, False), ("mobilenet_v2", 0.7, True), ("efficientnet_b0", 0.9, False), ("vgg16", 0.9, False)],
 )
 def test_other_encoders_stay_as_they_are(name: str, share: float, expected: bool) -> None:
-    assert runs_sparse(with_zeros(EncoderConfig(name, image_size=(32, 32)), share)) == expected
+    assert can_run_sparse(with_zeros(EncoderConfig(name, image_size=(32, 32)), share)) == expected
 
 
-@pytest.mark.parametrize("kernel", [3, 5])
-@pytest.mark.parametrize(("padding", "first_padding"), [("valid", "same"), ("same", "valid")])
-def test_an_encoder_that_a_half_turn_would_shift_has_no_twin(kernel: int, padding: str, first_padding: str) -> None:
+def strided(
+    first: dict[str, Any], padding: tuple[tuple[int, int], ...], second: dict[str, Any], between: Any = None
+) -> tf_keras.Model:
+    """A small encoder of 32 x 32 pixels whose 1x1 convolution is all zeros."""
     layers = tf_keras.layers
-    encoder = tf_keras.Sequential(
+    return tf_keras.Sequential(
         [
             tf_keras.Input((32, 32, 3)),
-            layers.Conv2D(8, 3, strides=2, padding=first_padding),
-            layers.DepthwiseConv2D(kernel, strides=2, padding=padding),
+            layers.Conv2D(8, 3, strides=2, **first),
+            layers.ZeroPadding2D(padding),
+            *([between] if between else []),
+            layers.DepthwiseConv2D(**{"strides": 2, **second}),
             layers.Conv2D(8, 1, kernel_initializer="zeros"),
             layers.Reshape((-1, 8)),
         ]
     )
-    assert not runs_sparse(encoder)
+
+
+@pytest.mark.parametrize(
+    ("first", "padding", "second", "between"),
+    [
+        ({"padding": "valid"}, ((1, 1), (1, 1)), {"kernel_size": 3}, None),
+        (SAME, ((0, 0), (0, 0)), {"kernel_size": 3}, None),
+        (SAME, ((1, 1), (1, 1)), {"kernel_size": 3}, None),
+        (SAME, ((1, 0), (1, 0)), {"kernel_size": 3}, None),
+        (SAME, ((1, 2), (1, 2)), {"kernel_size": 3}, None),
+        (SAME, ((0, 1), (0, 1)), {"kernel_size": 5}, None),
+        (SAME, ((0, 1), (0, 1)), {"kernel_size": 3, "padding": "same"}, None),
+        (SAME, ((0, 1), (0, 1)), {"kernel_size": 3, "strides": 1}, None),
+        (SAME, ((0, 1), (0, 1)), {"kernel_size": 3, "depth_multiplier": 2}, None),
+        (SAME, ((0, 1), (0, 1)), {"kernel_size": 3}, tf_keras.layers.ReLU()),
+    ],
+)
+def test_an_encoder_that_a_half_turn_would_shift_has_no_twin(
+    first: dict[str, Any], padding: tuple[tuple[int, int], ...], second: dict[str, Any], between: Any
+) -> None:
+    for kernel_size, fit in ((3, ((0, 1), (0, 1))), (5, ((1, 2), (1, 2)))):
+        assert can_run_sparse(strided(SAME, fit, {"kernel_size": kernel_size}))
+    assert not can_run_sparse(strided(first, padding, second, between))
 
 
 @pytest.mark.parametrize(("name", "features"), [("mobilenet_v2", "global"), ("mobilenet_v3_small", "grid")])

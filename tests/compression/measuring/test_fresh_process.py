@@ -50,13 +50,12 @@ def test_it_works_from_any_folder(bundled: Path, tmp_path: Path, monkeypatch: py
 def test_what_native_code_prints_does_not_disturb_the_reply() -> None:
     script = """
 import os
-from compression.measuring.worker import _take_stdout
-with _take_stdout() as replies:
-    os.write(1, b"noise")
-    replies.write("{}")
+from compression.child_process import answer_request
+answer_request(lambda request: os.write(1, b"noise") and request)
 """
-    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, check=True)
-    assert json.loads(done.stdout) == {}
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, cwd=ROOT, input=b'"asked"', capture_output=True, check=True)
+    assert json.loads(done.stdout) == {"result": "asked"}
     assert done.stderr == b"noise"
 
 
