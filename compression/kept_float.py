@@ -63,7 +63,7 @@ class KeptFloat:
 
     def _holds(self, model: Any, use: _Use) -> bool:
         names = f"{_name(model, use.operator.outputs[0])};{_name(model, use.weights)}"
-        if any(re.search(rf"(^|[/;]){re.escape(layer)}/", names) for layer in self.layers):
+        if any(re.search(rf"(^|;)([^/;]+/)?{re.escape(layer)}/", names) for layer in self.layers):  # behind the model's
             return not use.is_gather
         data = model.buffers[_tensor(model, use.weights).buffer].data
         return self.table is not None and data is not None and bytes(data) == self.table.tobytes()
@@ -95,7 +95,7 @@ def kept_float(model: CaptioningModel, texts: Sequence[str]) -> dict[Part, KeptF
 
 
 def _kept(model: CaptioningModel, names: Sequence[str]) -> KeptFloat:
-    layers = tuple(name.split("/")[1] for name in names if name != EMBEDDING)
+    layers = tuple(name.partition("/")[2].rpartition("/")[0] for name in names if name != EMBEDDING)
     return KeptFloat(layers, model.decoder.embedding.numpy() if EMBEDDING in names else None)
 
 

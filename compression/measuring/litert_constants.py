@@ -33,8 +33,10 @@ _PACKED_BITS: dict[int, int] = {_TYPE.INT4: 4, _TYPE.INT2: 2}
 _INDEX_TYPES = frozenset((_TYPE.INT32, _TYPE.INT64))
 
 # What the converter calls a layer's product, after the layer's name, and the weight's name in float bundles. It numbers
-# those that are made of one and the same.
-_LAYER = re.compile(r"(?:^|[/;])([^/;]+)(?:/Tensordot)?/(Conv2D|depthwise|MatMul|BiasAdd)\d*(?=$|[/;])")
+# those that are made of one and the same, and joins the names of what it fuses by semicolons.
+_PRODUCT = re.compile(
+    r"(?P<layer>.+?)(?:/Tensordot)?/(?P<product>Conv2D|depthwise|MatMul|BiasAdd)\d*(?:/ReadVariableOp.*)?"
+)
 _WEIGHT_NAMES = {"Conv2D": "kernel", "depthwise": "depthwise_kernel", "MatMul": "kernel"}
 
 
@@ -111,7 +113,8 @@ def _weight(bundle: Bundle, part: Part, constant: _Constant) -> StoredWeight:
     values = _values(bundle, constant, elements) - _zero_point(constant)
     if values.size == elements:  # not so where a sparse tensor stores blocks
         values = values.reshape(constant.shape)
-    return StoredWeight(f"{part}/{_name(constant)}", part, values, elements)
+    model = bundle.manifest.encoder.name if part == "encoder" else part
+    return StoredWeight(f"{part}/{_name(constant, model)}", part, values, elements)
 
 
 def _values(bundle: Bundle, constant: _Constant, elements: int) -> NDArray[Any]:
@@ -141,15 +144,19 @@ def _zero_point(constant: _Constant) -> Any:
     return np.int16(quantization.zeroPoint[0]) if quantization.zeroPoint[0] else 0
 
 
-def _name(constant: _Constant) -> str:
-    """The weight's name in float bundles, as far as the graph's own names tell."""
+def _name(constant: _Constant, model: str) -> str:
+    """The weight's name in float bundles, as far as the graph's own names tell; they begin with the model's."""
     if constant.is_gathered and len(constant.shape) == 2:
         return "embedding"
     names = [tensor.name.decode() for tensor in constant.tensors]
-    match = next((match for match in map(_LAYER.search, names) if match), None)
+    found = (_PRODUCT.fullmatch(one) for name in names for one in name.split(";"))
+    match = next((match for match in found if match), None)
     if match is None:
         return names[0]
-    return f"{match[1]}/{_WEIGHT_NAMES.get(match[2], 'bias') if len(constant.shape) > 1 else 'bias'}"
+    _, is_named, layer = match["layer"].rpartition(f"{model}/")
+    if not is_named:
+        layer = layer.rpartition("/")[2]
+    return f"{layer}/{_WEIGHT_NAMES.get(match['product'], 'bias') if len(constant.shape) > 1 else 'bias'}"
 
 
 def _with_own_names(weights: Iterable[StoredWeight]) -> Iterator[StoredWeight]:

@@ -4,14 +4,20 @@ from tensorflow.lite.python import schema_py_generated as schema
 from tensorflow.lite.tools import flatbuffer_utils
 
 from caption_core.errors import UsageError
+from caption_core.models.architectures import EncoderConfig
 from caption_core.models.captioning import CaptioningModel, DecoderFunctions
-from compression.export import export_decoder
+from caption_core.models.encoders import build_encoder
+from compression.export import export_decoder, export_encoder
 from compression.kept_float import kept_float
 from compression.settings.quantization import Format
 from tests.compression.test_decoder_quantization import decoder_of_real_proportions
 from tests.compression.test_export import Export, captioner_of, exported, random_features, relative_error, steps_of
+from tests.models.decoder_contract import tiny_decoder
 
 __all__ = ["exported"]  # a fixture
+
+
+_CONVOLUTION = schema.BuiltinOperator.CONV_2D
 
 
 def float_matrices(graph: bytes) -> set[tuple[int, ...]]:
@@ -43,6 +49,26 @@ def test_named_layers_stay_in_float(chosen: Format) -> None:
     assert float_matrices(step) == {(256, 64), (60, 32)}  # gates_from_h and the tied output layer
     _, without = export_decoder(model, chosen, features, max_tokens=3)
     assert float_matrices(without) == set()
+
+
+def test_a_layer_whose_name_ends_like_anothers_stays_in_float_alone() -> None:
+    config = EncoderConfig("mobilenet_v3_small", image_size=(32, 32))
+    model = CaptioningModel(build_encoder(config), tiny_decoder("merge"))
+    usual = float_kernels(export_encoder(model, chosen="dynamic"))  # too small to be quantized
+    for layer in ("Conv", "expanded_conv_3/squeeze_excite/Conv"):
+        kept = kept_float(model, [f"encoder/{layer}/kernel"])["encoder"]
+        found = float_kernels(export_encoder(model, chosen="dynamic", kept=kept))
+        assert found - usual == {f"mobilenet_v3_small/{layer}/Conv2D"} - usual
+        assert f"mobilenet_v3_small/{layer}/Conv2D" in found
+
+
+def float_kernels(graph: bytes) -> set[str]:
+    """Names of a graph's float convolutions."""
+    model = flatbuffer_utils.convert_bytearray_to_object(bytearray(graph))
+    kinds = [code.builtinCode for code in model.operatorCodes]
+    convolutions = [each for each in model.subgraphs[0].operators if kinds[each.opcodeIndex] == _CONVOLUTION]
+    kernels = [model.subgraphs[0].tensors[each.inputs[1]] for each in convolutions]
+    return {kernel.name.decode() for kernel in kernels if kernel.type == schema.TensorType.FLOAT32}
 
 
 def test_with_all_layers_kept_nothing_is_rounded(exported: Export) -> None:

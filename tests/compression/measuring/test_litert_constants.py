@@ -44,6 +44,23 @@ def test_a_product_that_the_converter_numbers_is_its_layers(bundled: Path, tmp_p
     assert weights["decoder/dense/kernel"].elements == KERNEL.size
 
 
+@pytest.mark.parametrize(
+    ("name", "layer"),
+    [
+        ("mobilenet_v2/block/excite/Conv/MatMul", "block/excite/Conv"),
+        ("mobilenet_v2/mobilenet_v2/Conv/MatMul", "Conv"),
+        ("mobilenet_v2/relu/Relu;mobilenet_v2/a/MatMul/Norm/Fused;mobilenet_v2/a/MatMul/MatMul", "a/MatMul"),
+        ("other/block/Conv/MatMul", "Conv"),
+    ],
+)
+def test_an_encoders_layer_has_the_name_behind_the_encoders(
+    bundled: Path, tmp_path: Path, name: str, layer: str
+) -> None:
+    bundle = bundle_of(bundled, tmp_path / "b", renamed(dense_graph(KERNEL, BIAS), "dense/MatMul", name))
+    names = [weight.name for weight in litert_weights(bundle, "encoder", ["encoder.tflite"]) if weight.is_matrix]
+    assert names == [f"encoder/{layer}/kernel"]
+
+
 def test_int4_is_two_weights_a_byte(bundled: Path, tmp_path: Path) -> None:
     eight = np.tile(floats([127, -128 + 1, -3, 0, 5, 2]), (32, 8)).T.copy()  # rows of one value each
     graph = dense_graph(np.repeat(eight[:, :1], 32, axis=1), np.ones(32, np.float32), "int8")
