@@ -195,8 +195,9 @@ def with_one_quantization(steps: Sequence[Step]) -> tuple[tuple[Step, ...], tupl
     conversions = [(index, step) for index, step in enumerate(steps) if isinstance(step, Quantize)]
     others = [(index, step) for index, step in enumerate(steps) if not isinstance(step, Quantize)]
     if conversions:
-        last = conversions[-1][0]
-        merged = (last, _merged([step for _, step in conversions]))
+        # What can still be wrong with it is, most of all, a layer that it names.
+        place = max(conversions, key=lambda conversion: (bool(conversion[1].keep_float), conversion[0]))[0]
+        merged = (place, _merged([step for _, step in conversions]))
         end = len(others) - sum(isinstance(step, Store) for _, step in others)
         others.insert(end, merged)
     return tuple(step for _, step in others), tuple(index for index, _ in others)

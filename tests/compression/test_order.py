@@ -232,6 +232,12 @@ def test_conversions_become_one_behind_all_training() -> None:
     assert places == (1, 2, 3)
 
 
+def test_conversions_that_become_one_stand_where_layers_are_named() -> None:
+    named = ("quantize", {"decoder": "dynamic", "keep_float": ["gates"]})
+    for entries, place in (((named, ENCODER_PRUNED_ON_FEATURES, INT8_ENCODER), 0), ((INT8_ENCODER, named), 1)):
+        assert with_one_quantization(steps(*entries))[1][-1] == place
+
+
 def test_a_part_without_a_format_stays_in_float_beside_one_that_has() -> None:
     (merged,), _ = with_one_quantization(steps(("quantize", {"encoder": "int8", "keep_float": ["Conv_1"]})))
     assert merged == Quantize(encoder="int8", decoder="float32", keep_float=("Conv_1",))
