@@ -35,11 +35,20 @@ _RUNTIMES = {"litert": "caption_core.runtimes.litert", "tensorflow": "caption_co
 
 def main() -> None:
     """Answer one request."""
-    answer_request(_answer)
+    answer_request(_answer_on_own_cores)
 
 
-def _answer(request: Request) -> Any:
+def _answer_on_own_cores(request: Request) -> Any:
     os.sched_setaffinity(0, cores_of(os.sched_getaffinity(0), request["slot"], request["threads"]))
+    return answer(request)
+
+
+def answer(request: Request) -> Any:
+    """What a task measures.
+
+    Raises:
+        CapstanError: the captioner can't be measured.
+    """
     return _TASKS[request["task"]](request)
 
 

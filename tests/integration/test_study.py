@@ -24,7 +24,7 @@ axes:
     sparse: [&sparse {hard: {part: decoder, sparsity: 0.5, training: {epochs: 1}}}]
 variants:
   int8: [*sparse, {quantize: {encoder: int8, calibration_images: 4}}]
-  impossible: [{hard: {part: decoder, sparsity: 0.5, layers: [no such layer]}}]
+  impossible: [*sparse, {cluster: {part: decoder, clusters: 2, training: null}}]
 finish: [{store: {codec: zstd}}]
 """
 UNTIMED = ("--no-time",)
@@ -84,7 +84,7 @@ def test_a_variant_that_fails_is_named_and_the_exit_code_says_so(
     output, run = finished
     assert run.returncode == 1
     assert "impossible" in run.stderr
-    assert "no such layer" in json.loads((output / "failures.json").read_text())["impossible"]
+    assert "too few where weights are zero" in json.loads((output / "failures.json").read_text())["impossible"]
 
 
 def test_variants_share_the_training_that_they_have_in_common(

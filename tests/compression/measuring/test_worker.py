@@ -3,7 +3,8 @@ from typing import Any
 
 import pytest
 
-from compression.measuring.worker import _answer
+from caption_core.errors import CapstanError
+from compression.measuring.worker import answer
 
 
 def request(bundle: Path, task: str, photographs: list[Path], **fields: Any) -> dict[str, Any]:
@@ -20,9 +21,9 @@ def test_every_batch_is_timed_and_the_stages_are_shares_of_it(tiny_int8_bundle: 
         {"batch": 4, "beam_width": 2, "images": 8, "from_files": False},
         {"batch": 1, "beam_width": 1, "images": 5, "from_files": False},
     ]
-    answer = _answer(request(tiny_int8_bundle, "speed", photographs, passes=passes))
-    assert [len(times["batch_s"]) for times in answer["result"]] == [2, 5]
-    for times in answer["result"]:
+    found = answer(request(tiny_int8_bundle, "speed", photographs, passes=passes))
+    assert [len(times["batch_s"]) for times in found] == [2, 5]
+    for times in found:
         assert min(times["batch_s"]) > 0
         # The first batch, which is left out of the one, is left out of the others too.
         assert 0 < times["encode_s"] + times["search_s"] <= sum(times["batch_s"])
@@ -30,15 +31,16 @@ def test_every_batch_is_timed_and_the_stages_are_shares_of_it(tiny_int8_bundle: 
 
 def test_images_are_captioned_from_files(tiny_int8_bundle: Path, photographs: list[Path]) -> None:
     passes = [{"batch": 2, "beam_width": 1, "images": 4, "from_files": True}]
-    (times,) = _answer(request(tiny_int8_bundle, "speed", photographs, passes=passes))["result"]
+    (times,) = answer(request(tiny_int8_bundle, "speed", photographs, passes=passes))
     assert times["seconds"] > 0
 
 
 def test_loading_tells_time_and_memory(tiny_int8_bundle: Path, photographs: list[Path]) -> None:
-    result = _answer(request(tiny_int8_bundle, "loading", photographs, batch=2))["result"]
+    result = answer(request(tiny_int8_bundle, "loading", photographs, batch=2))
     assert min(result[name] for name in ("load_s", "first_s")) > 0
     assert min(result[name] for name in ("before", "loaded", "captioned")) > 1_000_000
 
 
-def test_an_error_is_the_answer(tmp_path: Path, photographs: list[Path]) -> None:
-    assert "no bundle here" in _answer(request(tmp_path, "speed", photographs, passes=[]))["error"]
+def test_what_is_no_bundle_is_refused(tmp_path: Path, photographs: list[Path]) -> None:
+    with pytest.raises(CapstanError, match="no bundle here"):
+        answer(request(tmp_path, "speed", photographs, passes=[]))
