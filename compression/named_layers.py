@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, groupby
 from typing import TYPE_CHECKING, Any
 
 from caption_core.bundle import Manifest
@@ -68,19 +68,16 @@ class _Question:
 def first_objection(request: list[dict[str, Any]]) -> tuple[int, int, str] | None:
     """In that process: the first objection to chains `as_request`: the chain's number, the step's index, the reason."""
     objections: list[tuple[int, int, str]] = []
-    design: Design | None = None
-    known: dict[tuple[Step, bool], str | None] = {}
     # By design: each is built once, and none is kept.
-    for question in sorted(_questions(request), key=lambda question: repr(question.design)):
-        if question.design != design:
-            design, known, model = question.design, {}, None
-        key = (question.step, question.is_aware)
-        if key not in known:
-            model = model or _model_of(question.design)
-            known[key] = _objection(question, model)
-        if reason := known[key]:
-            objections.append((question.number, question.index, f"{question.step.kind}: {reason}"))
+    for _, alike in groupby(sorted(_questions(request), key=_design_of), key=_design_of):
+        questions = list(alike)
+        model = _model_of(questions[0].design)
+        objections += filter(None, (_objection(question, model) for question in questions))
     return min(objections, default=None)
+
+
+def _design_of(question: _Question) -> str:
+    return repr(question.design)
 
 
 def _questions(request: list[dict[str, Any]]) -> Iterator[_Question]:
@@ -100,11 +97,11 @@ def _model_of(design: Design) -> CaptioningModel:
     return random_model(design)
 
 
-def _objection(question: _Question, model: CaptioningModel) -> str | None:
+def _objection(question: _Question, model: CaptioningModel) -> tuple[int, int, str] | None:
     try:
         _check(question.step, model, is_aware=question.is_aware)
     except UsageError as error:
-        return str(error)
+        return question.number, question.index, f"{question.step.kind}: {error}"
     return None
 
 

@@ -1,9 +1,9 @@
 """Encoders whose zeros XNNPACK skips: a mirrored twin of the same features that meets its conditions.
 
 XNNPACK, where LiteRT's fast kernels come from, has some for sparse 1x1 convolutions, and asks much of the graph around
-them (its delegate's README, "Sparse Inference"; Elsen et al. 2020, arXiv 1911.09723): the first convolution is of 3x3
-with stride 2, all padding is the same on each side, and a mean over the image or `DEPTH_TO_SPACE` ends it. Keras pads
-even images below and to the right alone where it strides. Such a network, with each kernel turned by half a turn,
+them (`xnn_subgraph_rewrite_for_nchw` in its sources; Elsen et al. 2020, arXiv 1911.09723): the first convolution is of
+3x3 with stride 2, all padding is the same on each side, and a mean over the image or `DEPTH_TO_SPACE` ends it. Keras
+pads even images below and to the right alone where it strides. Such a network, with each kernel turned by half a turn,
 computes of the turned image the turned features, and pads above and to the left: a row more on the other side is never
 read. Turned twice, image and features are as they were.
 """

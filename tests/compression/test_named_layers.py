@@ -84,16 +84,8 @@ def test_nothing_stays_in_float_beside_int16(manifest: Manifest, settings: dict[
 def test_an_encoder_that_was_trained_for_int8_keeps_no_layer_in_float(manifest: Manifest) -> None:
     formats = {"encoder": "int8", "decoder": "dynamic"}
     with pytest.raises(StepError, match="is converted as it was trained"):
-        check(
-            manifest,
-            ("quantization_aware", {"part": "encoder", "training": UPPER}),
-            ("quantize", {**formats, "keep_float": ["Conv_1/"]}),
-        )
-    check(
-        manifest,
-        ("quantization_aware", {"part": "encoder", "training": UPPER}),
-        ("quantize", {**formats, "keep_float": ["gates_from_h"]}),
-    )
+        check(manifest, ENCODER_AWARE, ("quantize", {**formats, "keep_float": ["Conv_1/"]}))
+    check(manifest, ENCODER_AWARE, ("quantize", {**formats, "keep_float": ["gates_from_h"]}))
     check(manifest, ("quantize", {**formats, "keep_float": ["encoder/Conv_1"]}))
 
 

@@ -88,6 +88,7 @@ def test_a_senseless_order_is_refused_with_its_reason(
         ([AWARE, ENCODER_PRUNED], "the decoder's weights away from the ranges.*; let it train on objective features"),
         ([AWARE, ENCODER_CLUSTERED], "the decoder's weights away from the ranges"),
         ([AWARE, ENCODER_AWARE], "the decoder's weights away from the ranges"),
+        ([AWARE, DYNAMIC, ENCODER_PRUNED], "the decoder's weights are integers by then"),
         ([DYNAMIC, ENCODER_PRUNED], "the decoder's weights are integers by then.*; let it train on objective features"),
         ([INT8_ENCODER, pruned(0.5, training=WORDS)], "the encoder's weights are integers by then.*encoder_from"),
         ([ENCODER_AWARE, ENCODER_PRUNED], "meant for int8"),

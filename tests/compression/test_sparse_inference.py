@@ -109,14 +109,14 @@ def test_an_encoder_that_a_half_turn_would_shift_has_no_twin(
 def test_an_exported_graph_meets_xnnpacks_conditions(name: str, features: str) -> None:
     encoder = with_zeros(EncoderConfig(name, features, image_size=(64, 64)), 0.8)
     graph = Graph(export_encoder(CaptioningModel(encoder, tiny_decoder("merge")), chosen="float32"))
-    strided = [each for each in graph.operators if getattr(each.builtinOptions, "strideW", 1) == 2]
-    assert len(strided) == 5
-    for each in strided:
+    halving = [each for each in graph.operators if getattr(each.builtinOptions, "strideW", 1) == 2]
+    assert len(halving) == 5
+    for each in halving:
         above = graph.made_by[each.inputs[0]]
         sides = graph.constant(above.inputs[1], np.int32).reshape(4, 2)[1:3]
         assert (graph.kind(above), each.builtinOptions.padding) == ("PAD", schema.Padding.VALID)
         assert np.all(sides == graph.tensors[each.inputs[1]].shape[1] // 2)
-    assert b"/Conv2D" in graph.tensors[strided[0].inputs[1]].name  # a report finds its layer by that
+    assert b"/Conv2D" in graph.tensors[halving[0].inputs[1]].name  # a report finds its layer by that
     kinds = [graph.kind(each) for each in graph.operators]
     assert kinds.count("DEPTH_TO_SPACE") == (1 if features == "grid" else 0)
     assert "MEAN" in kinds or features == "grid"
@@ -124,9 +124,7 @@ def test_an_exported_graph_meets_xnnpacks_conditions(name: str, features: str) -
     factors = [graph.tensors[index] for each in inner if graph.kind(each) in ("MUL", "ADD") for index in each.inputs]
     assert all(len(factor.shape) == 4 for factor in factors)
     kernels = [graph.made_by.get(each.inputs[1]) for each in inner if graph.kind(each) == "CONV_2D"]
-    assert [kernel is not None and graph.kind(kernel) == "DENSIFY" for kernel in kernels[1:]] == [True] * len(
-        kernels[1:]
-    )
+    assert all(kernel is not None and graph.kind(kernel) == "DENSIFY" for kernel in kernels[1:])
 
 
 class Graph:
