@@ -82,29 +82,39 @@ class FeatureMatching:
     """The features of a teacher, on the same images in the same views (see `Objective`).
 
     The hints of Romero et al. 2015 (arXiv 1412.6550), taken at the encoder's output. The teacher is the chain's if its
-    features have the student's shape, else the step's parent as it is before training. Its images may have another
-    size, for views are cut in shares of their sides.
+    features have the student's shape, else the step's parent as it is before training, else the chain's over the
+    student's smaller grid (see `on_grid_of`). Its images may have another size, for views are cut in shares of their
+    sides.
 
     Args:
         context: the step that trains.
-        upper: trained part of the encoder; a Keras model, or what is called like one.
+        encoder: the student.
+        upper: its trained part; a Keras model, or what is called like one.
         data: both splits.
         dev: activations of the dev images.
         views: in how many ways a training image is seen.
 
     Raises:
-        UsageError: neither gives features of the student's shape.
+        UsageError: neither gives such features.
     """
 
     head: tf_keras.Model | None = None
 
-    def __init__(self, context: StepContext, upper: Any, data: TrainingData, dev: FeatureCache, *, views: int) -> None:
-        shape = tuple(upper(tf.zeros((1, *upper.input_shape[1:])), training=False).shape[1:])
-        encoder = _teacher(context, shape)
-        self.loss: Loss = FeatureLoss(upper, shape)
+    def __init__(
+        self,
+        context: StepContext,
+        encoder: tf_keras.Model,
+        upper: Any,
+        data: TrainingData,
+        dev: FeatureCache,
+        *,
+        views: int,
+    ) -> None:
+        teacher = _teacher(context, encoder)
+        self.loss: Loss = FeatureLoss(upper, encoder.output_shape[1:])
         self._upper, self._dev = upper, dev
-        self._wanted = cached_features(encoder, data.train, context.cache, views=views, log=context.log)
-        self._wanted_dev = cached_features(encoder, data.dev, context.cache, views=1, log=context.log)
+        self._wanted = cached_features(teacher, data.train, context.cache, views=views, log=context.log)
+        self._wanted_dev = cached_features(teacher, data.dev, context.cache, views=1, log=context.log)
 
     def batch(self, images: ImageBatch) -> FeatureBatch:
         """See `Objective`."""
@@ -125,15 +135,51 @@ class FeatureMatching:
         return {}
 
 
-def _teacher(context: StepContext, shape: tuple[int, ...]) -> tf_keras.Model:
-    shapes = []
-    for bundle in (context.teacher, context.parent):
-        encoder = load_float(bundle).encoder
-        if encoder.output_shape[1:] == shape:
+def _teacher(context: StepContext, student: tf_keras.Model) -> tf_keras.Model:
+    encoders = [load_float(bundle).encoder for bundle in (context.teacher, context.parent)]
+    for encoder in encoders:
+        if encoder.output_shape == student.output_shape:
             return encoder
-        shapes.append(" x ".join(map(str, encoder.output_shape[1:])))
-    wanted = " x ".join(map(str, shape))
-    raise UsageError(f"objective features: the encoder gives {wanted} features, its teachers {' and '.join(shapes)}")
+    resampled = on_grid_of(student, encoders[0])
+    if resampled is not None:
+        return resampled
+    wanted, *found = (" x ".join(map(str, encoder.output_shape[1:])) for encoder in (student, *encoders))
+    raise UsageError(f"objective features: the encoder gives {wanted} features, its teachers {' and '.join(found)}")
+
+
+def on_grid_of(student: tf_keras.Model, teacher: tf_keras.Model) -> tf_keras.Model | None:
+    """A teacher's features averaged over what each cell of the student's grid covers of its own.
+
+    Returns:
+        Images as the teacher takes them to float32 [batch, L of the student, channels]; None where the channels differ
+        or the teacher's grid is not the larger one.
+    """
+    (height, width, channels), found = _grid(student), _grid(teacher)
+    if found[2] != channels or found[0] < height or found[1] < width:
+        return None
+    rows, columns = _overlaps(found[0], height), _overlaps(found[1], width)
+
+    def average(features: tf.Tensor) -> tf.Tensor:
+        cells = tf.einsum("yh,xw,bhwc->byxc", rows, columns, tf.reshape(features, (-1, *found)))
+        return tf.reshape(cells, (-1, height * width, channels))
+
+    # A name of its own: names are part of a cache's key.
+    averaged = tf_keras.layers.Lambda(average, name=f"on_{height}_x_{width}")(teacher.output)
+    return tf_keras.Model(teacher.input, averaged, name=teacher.name)
+
+
+def _grid(encoder: tf_keras.Model) -> tuple[int, int, int]:
+    """Height, width and channels of its features; 1 x 1 where they are global."""
+    shape = encoder.layers[-1].input_shape[1:]
+    return (1, 1, *shape) if len(shape) == 1 else shape
+
+
+def _overlaps(found: int, wanted: int) -> NDArray[np.float32]:
+    """Which share of each of `wanted` equal cells lies in each of `found` along the same side, [wanted, found]."""
+    ends = np.arange(1, wanted + 1)[:, None] * found / wanted
+    cells = np.arange(found)
+    inside = np.minimum(ends, cells + 1) - np.maximum(ends - found / wanted, cells)
+    return (np.maximum(inside, 0) * wanted / found).astype(np.float32)
 
 
 def _squares(values: NDArray[np.float32]) -> float:

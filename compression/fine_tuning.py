@@ -129,7 +129,8 @@ class Tuner:
     def _make_objective(self) -> Objective:
         context, training, decoder = self._context, self._training, self._model.decoder
         if training.objective == "features":
-            return FeatureMatching(context, self._upper, self._data, self._dev, views=self._data_config.views)
+            encoder, views = self._model.encoder, self._data_config.views
+            return FeatureMatching(context, encoder, self._upper, self._data, self._dev, views=views)
         greedy = SearchSettings(beam_width=1, max_tokens=self._data_config.max_tokens)
         dev = DevSet(self._data.dev, self._dev, self._data.vocabulary, greedy)
         if training.objective == "self_critical":

@@ -9,16 +9,20 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tf_keras
+from hypothesis import given
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from caption_core.bundle import Bundle, open_bundle, write_bundle
 from caption_core.errors import UsageError
-from caption_core.models.encoders import split_encoder
+from caption_core.models.architectures import EncoderConfig
+from caption_core.models.encoders import build_encoder, split_encoder
 from caption_core.runtimes.tensorflow import load_model
 from caption_core.training.features import FeatureCache, cached_features
 from caption_core.training.objectives import ImageBatch
+from compression import feature_matching
 from compression.context import StepContext
-from compression.feature_matching import FeatureMatching
+from compression.feature_matching import FeatureMatching, on_grid_of
 from compression.fine_tuning import Tuner, load_training_data
 from compression.settings.training import Training
 from tests.compression.builders import loaded, with_weights
@@ -74,10 +78,10 @@ def features(context: StepContext, encoder: tf_keras.Model) -> FeatureCache:
 
 
 def matching(context: StepContext, *, wrapped: bool = False) -> FeatureMatching:
-    data = load_training_data(context, TRAINING)
-    lower, upper = split_encoder(loaded(context.parent).encoder, BLOCK)
+    data, encoder = load_training_data(context, TRAINING), loaded(context.parent).encoder
+    lower, upper = split_encoder(encoder, BLOCK)
     trained = Substitute(upper) if wrapped else upper
-    return FeatureMatching(context, trained, data, features(context, lower), views=2)
+    return FeatureMatching(context, encoder, trained, data, features(context, lower), views=2)
 
 
 def loss(objective: FeatureMatching, context: StepContext, view: int = 0) -> float:
@@ -132,12 +136,55 @@ def test_where_the_chains_teacher_does_not_fit_the_parent_teaches(
     assert matching(context).dev_scores()["feature_agreement"] > 0.9999
 
 
+@pytest.fixture(scope="module")
+def side_of_two() -> tf_keras.Model:
+    """An encoder whose grid is 2 x 2."""
+    return build_encoder(EncoderConfig("mobilenet_v2", width=0.35, image_size=(64, 64)))
+
+
+def test_a_teacher_of_larger_images_is_averaged_over_the_students_cells(side_of_two: tf_keras.Model) -> None:
+    teacher = build_encoder(EncoderConfig("mobilenet_v2", width=0.35, image_size=(128, 96)))
+    pixels = np.random.default_rng(0).uniform(0, 255, (2, 128, 96, 3)).astype(np.float32)
+    grid = teacher.predict_on_batch(pixels).reshape(2, 4, 3, -1)
+    rows = grid[:, ::2] + grid[:, 1::2]
+    cells = np.stack((rows[:, :, 0] + rows[:, :, 1] / 2, rows[:, :, 1] / 2 + rows[:, :, 2]), axis=2) / 3
+    resampled = on_grid_of(side_of_two, teacher)
+    assert resampled is not None
+    np.testing.assert_allclose(resampled.predict_on_batch(pixels), cells.reshape(2, 4, -1), rtol=1e-4, atol=1e-14)
+
+
+@given(found=st.integers(1, 40), wanted=st.integers(1, 40))
+def test_cells_share_out_a_side_evenly(found: int, wanted: int) -> None:
+    overlaps = feature_matching._overlaps(found, wanted)
+    np.testing.assert_allclose(overlaps.sum(axis=1), 1, rtol=1e-5)
+    np.testing.assert_allclose(overlaps.sum(axis=0), wanted / found, rtol=1e-5)
+
+
+def test_a_smaller_grid_and_other_channels_teach_nothing(side_of_two: tf_keras.Model) -> None:
+    wider = build_encoder(EncoderConfig("mobilenet_v2", width=1.4, image_size=(128, 128)))
+    lower = build_encoder(EncoderConfig("mobilenet_v2", width=0.35, image_size=(128, 32)))
+    assert on_grid_of(side_of_two, wider) is None
+    assert on_grid_of(side_of_two, lower) is None
+
+
+def test_an_encoder_of_smaller_images_learns_from_the_chains_teacher(
+    make_context: MakeContext, disturbed: Path, of_64_pixels: Bundle
+) -> None:
+    context, model = make_context(parent=disturbed), load_model(of_64_pixels)
+    lower, upper = split_encoder(model.encoder, BLOCK)
+    data = load_training_data(context, TRAINING)
+    dev = cached_features(lower, data.dev, context.cache, views=1, log=context.log)
+    before = FeatureMatching(context, model.encoder, upper, data, dev, views=1).dev_scores()["feature_agreement"]
+    history = Tuner(context, model, TRAINING).run()
+    assert before < 0 < max(entry["dev_feature_agreement"] for entry in history)
+
+
 def test_without_a_teacher_of_the_features_shape_nothing_begins(
     make_context: MakeContext, of_64_pixels: Bundle
 ) -> None:
     context = make_context()
-    _, upper = split_encoder(loaded(context.parent).encoder, BLOCK)
-    data = load_training_data(context, TRAINING)
-    small = replace(context, parent=of_64_pixels, teacher=of_64_pixels)
+    encoder, data = loaded(context.parent).encoder, load_training_data(context, TRAINING)
+    _, upper = split_encoder(encoder, BLOCK)
+    small, dev = replace(context, parent=of_64_pixels, teacher=of_64_pixels), np.zeros((1, 12, 7, 7, 320), np.float16)
     with pytest.raises(UsageError, match="gives 49 x 1280 features, its teachers 4 x 1280 and 4 x 1280"):
-        FeatureMatching(small, upper, data, FeatureCache(np.zeros((1, 12, 7, 7, 320), np.float16)), views=1)
+        FeatureMatching(small, encoder, upper, data, FeatureCache(dev), views=1)
