@@ -70,10 +70,15 @@ def first_objection(request: list[dict[str, Any]]) -> tuple[int, int, str] | Non
     objections: list[tuple[int, int, str]] = []
     # By design: each is built once, and none is kept.
     for _, alike in groupby(sorted(_questions(request), key=_design_of), key=_design_of):
-        questions = list(alike)
-        model = _model_of(questions[0].design)
-        objections += filter(None, (_objection(question, model) for question in questions))
+        objections += _objections(list(alike))
     return min(objections, default=None)
+
+
+def _objections(alike: Sequence[_Question]) -> Iterator[tuple[int, int, str]]:
+    """To questions of one design."""
+    model = _model_of(alike[0].design)
+    # One too large for this machine's memory is left to the steps themselves: they may run where there is more.
+    return (found for question in alike if model is not None and (found := _objection(question, model)))
 
 
 def _design_of(question: _Question) -> str:
@@ -91,10 +96,15 @@ def _questions(request: list[dict[str, Any]]) -> Iterator[_Question]:
             is_aware = is_aware or (isinstance(step, QuantizationAware) and step.part == "encoder")
 
 
-def _model_of(design: Design) -> CaptioningModel:
+def _model_of(design: Design) -> CaptioningModel | None:
+    import tensorflow as tf
+
     from compression.rebuilding import random_model
 
-    return random_model(design)
+    try:
+        return random_model(design)
+    except (MemoryError, tf.errors.ResourceExhaustedError):
+        return None
 
 
 def _objection(question: _Question, model: CaptioningModel) -> tuple[int, int, str] | None:

@@ -108,6 +108,14 @@ def test_chosen_layers_have_to_train_and_to_fit_the_pattern(manifest: Manifest) 
         check(manifest, ("magnitude", {"part": "decoder", "sparsity": 0.5, "pattern": "block", "block": [1, 4000]}))
 
 
+def test_a_captioner_too_large_for_this_machine_is_left_to_its_steps(manifest: Manifest) -> None:
+    huge = ("architecture", {"decoder_settings": {"units": 10**10}, "training": {}})
+    pruned = ("hard", {"part": "decoder", "sparsity": 0.5, "layers": ["nowhere"]})
+    check(manifest, huge, pruned)
+    with pytest.raises(StepError, match=f"hard: layers: {NOT_THERE}"):
+        check(manifest, pruned)
+
+
 def test_a_recipe_names_the_line_of_a_layer_that_is_not_there(manifest: Manifest, tmp_path: Path) -> None:
     path = tmp_path / "r.yaml"
     path.write_text(
