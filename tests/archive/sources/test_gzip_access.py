@@ -12,7 +12,7 @@ from itertools import pairwise
 
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from caption_core.archive.sources import gzip_access
@@ -151,15 +151,24 @@ def test_a_cut_file_gives_all_that_is_left(cut: int) -> None:
     assert content.damage == f"the compressed file ends too early, after {cut:,} bytes"
 
 
+def is_sound(data: bytes) -> bool:
+    """Whether zlib finds nothing wrong: some bits of a stream mean nothing, such as those that fill its last byte."""
+    with suppress(zlib.error, EOFError, gzip.BadGzipFile):
+        gzip.decompress(data)
+        return True
+    return False
+
+
 @settings(max_examples=60, deadline=None)
 @given(st.integers(0, len(COMPRESSED) - 1), st.integers(1, 255))
+@example(len(COMPRESSED) - 9, 128)
 def test_a_wrong_byte_loses_nothing_before_it(at: int, change: int) -> None:
     damaged = COMPRESSED[:at] + bytes([COMPRESSED[at] ^ change]) + COMPRESSED[at + 1 :]
     content = opened(damaged)
     found = content.read_at(1 << 30, 0)
     if at >= 10:  # the header, some of whose bytes mean nothing
         assert found == decompressible(damaged)
-        assert content.damage is not None
+        assert (content.damage is None) == is_sound(damaged)
     for offset in (len(found) - 10, 0, len(found) // 2):
         assert content.read_at(10, max(offset, 0)) == found[max(offset, 0) :][:10]
 
