@@ -136,10 +136,12 @@ class FeatureMatching:
 
 
 def _teacher(context: StepContext, student: tf_keras.Model) -> tf_keras.Model:
-    encoders = [load_float(bundle).encoder for bundle in (context.teacher, context.parent)]
-    for encoder in encoders:
+    encoders = []
+    for bundle in (context.teacher, context.parent):
+        encoder = load_float(bundle).encoder
         if encoder.output_shape == student.output_shape:
             return encoder
+        encoders.append(encoder)
     resampled = on_grid_of(student, encoders[0])
     if resampled is not None:
         return resampled

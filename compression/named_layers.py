@@ -74,11 +74,12 @@ def first_objection(request: list[dict[str, Any]]) -> tuple[int, int, str] | Non
     return min(objections, default=None)
 
 
-def _objections(alike: Sequence[_Question]) -> Iterator[tuple[int, int, str]]:
+def _objections(alike: Sequence[_Question]) -> list[tuple[int, int, str]]:
     """To questions of one design."""
     model = _model_of(alike[0].design)
-    # One too large for this machine's memory is left to the steps themselves: they may run where there is more.
-    return (found for question in alike if model is not None and (found := _objection(question, model)))
+    if model is None:  # the steps themselves may run where there is more memory
+        return []
+    return [found for question in alike if (found := _objection(question, model))]
 
 
 def _design_of(question: _Question) -> str:
@@ -97,6 +98,7 @@ def _questions(request: list[dict[str, Any]]) -> Iterator[_Question]:
 
 
 def _model_of(design: Design) -> CaptioningModel | None:
+    """A model of random weights; None where this machine's memory doesn't hold it."""
     import tensorflow as tf
 
     from compression.rebuilding import random_model
