@@ -27,6 +27,7 @@ class StepContext:
     Attributes:
         parent: the bundle that the step changes.
         teacher: the float bundle that the whole chain began with.
+        known: the float bundle that the decoder last trained in: its encoder's features are what the decoder knows.
         folder: gets the step's `bundle` and its record.
         images: folder of the training images.
         train_names: the training split's images, for calibration.
@@ -38,6 +39,7 @@ class StepContext:
 
     parent: Bundle
     teacher: Bundle
+    known: Bundle
     folder: Path
     images: Path | None
     train_names: Sequence[str]

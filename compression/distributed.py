@@ -10,7 +10,7 @@ import ray
 from ray.exceptions import RayError, RayTaskError
 
 import compression
-from caption_core.bundle import open_bundle
+from caption_core.bundle import Bundle, open_bundle
 from caption_core.engine.cluster import ClusterConfig, connected, worker_environment
 from caption_core.errors import CapstanError
 from compression.study_run import Plan, StudyConfig, StudyOutcome, Tell, finish_variant, is_measured, is_taken
@@ -76,10 +76,15 @@ def _take_step(config: StudyConfig, node: StepNode, train_names: tuple[str, ...]
 
     folder = config.step_folder(node.key)
     model = open_bundle(config.models[node.model])
+
+    def made(key: str | None) -> Bundle:
+        return open_bundle(config.step_folder(key) / "bundle") if key else model
+
     label = f"{node.model} {node.key[:6]} {node.step.kind}"
     context = StepContext(
-        parent=open_bundle(config.step_folder(node.parent) / "bundle") if node.parent else model,
+        parent=made(node.parent),
         teacher=model,
+        known=made(node.known),
         folder=folder,
         images=config.data.images,
         train_names=train_names,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -81,9 +81,9 @@ class FeatureLoss:
 class FeatureMatching:
     """The features of a teacher, on the same images in the same views (see `Objective`).
 
-    The hints of Romero et al. 2015 (arXiv 1412.6550), taken at the encoder's output. The teacher is the chain's if its
-    features have the student's shape, else the step's parent as it is before training, else the chain's over the
-    student's smaller grid (see `on_grid_of`). Its images may have another size, for views are cut in shares of their
+    The hints of Romero et al. 2015 (arXiv 1412.6550), taken at the encoder's output. The teacher is the encoder that
+    the decoder last trained with (`context.known`), over the student's grid where that is smaller; where it can't be,
+    the step's parent as it is before training. Its images may have another size, for views are cut in shares of their
     sides.
 
     Args:
@@ -136,17 +136,28 @@ class FeatureMatching:
 
 
 def _teacher(context: StepContext, student: tf_keras.Model) -> tf_keras.Model:
-    encoders = []
-    for bundle in (context.teacher, context.parent):
-        encoder = load_float(bundle).encoder
-        if encoder.output_shape == student.output_shape:
-            return encoder
-        encoders.append(encoder)
-    resampled = on_grid_of(student, encoders[0])
-    if resampled is not None:
-        return resampled
-    wanted, *found = (" x ".join(map(str, encoder.output_shape[1:])) for encoder in (student, *encoders))
-    raise UsageError(f"objective features: the encoder gives {wanted} features, its teachers {' and '.join(found)}")
+    return first_fitting(student, (load_float(bundle).encoder for bundle in (context.known, context.parent)))
+
+
+def first_fitting(student: tf_keras.Model, teachers: Iterable[tf_keras.Model]) -> tf_keras.Model:
+    """The first encoder that can teach a student its features, on the student's grid; those behind it aren't asked for.
+
+    Raises:
+        UsageError: none can.
+    """
+    shapes = []
+    for teacher in teachers:
+        same = teacher.output_shape == student.output_shape
+        fitting = teacher if same else on_grid_of(student, teacher)
+        if fitting is not None:
+            return fitting
+        shapes.append(_shape_text(teacher))
+    found = " and ".join(dict.fromkeys(shapes))
+    raise UsageError(f"objective features: the encoder gives {_shape_text(student)} features, what teaches it {found}")
+
+
+def _shape_text(encoder: tf_keras.Model) -> str:
+    return " x ".join(map(str, encoder.output_shape[1:]))
 
 
 def on_grid_of(student: tf_keras.Model, teacher: tf_keras.Model) -> tf_keras.Model | None:

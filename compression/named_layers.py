@@ -1,7 +1,7 @@
 """Whether the layers that recipes name are there, and can take what is asked of them, before any work.
 
-Names follow from a captioner's design alone: what a step will find is looked up in a model of random weights. That
-takes TensorFlow, which gives memory back only by ending, and so a process of its own: `python -m
+Names and shapes follow from a captioner's design alone: what a step will find is looked up in a model of random
+weights. That takes TensorFlow, which gives memory back only by ending, and so a process of its own: `python -m
 compression.named_layers`.
 """
 
@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 from caption_core.bundle import Manifest
 from caption_core.errors import UsageError
+from caption_core.models.architectures import EncoderConfig
 from compression.architecture_change import Design, design_after, design_of
 from compression.child_process import answer_request, ask_module
 from compression.order import StepError
 from compression.recipe import Chain
 from compression.settings.clustering import Cluster
 from compression.settings.fields import PARTS
+from compression.settings.fine_tuning import FineTune
 from compression.settings.pruning import Hard, LotteryTicket, Magnitude, Snip, Supermask
 from compression.settings.quantization import QuantizationAware, Quantize
 from compression.settings.registry import STEPS
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
 
 
 def check_layers(chains: Sequence[tuple[Chain, Manifest]]) -> None:
-    """See to it that each step finds the layers that it names in its captioner.
+    """See to it that each step finds the layers that it names in its captioner, and a teacher for its features.
 
     Args:
         chains: with the captioners that they are made for, which can take them.
@@ -38,7 +40,7 @@ def check_layers(chains: Sequence[tuple[Chain, Manifest]]) -> None:
     Raises:
         UsageError: one doesn't; the message gives line and reason.
     """
-    asked = [(one, manifest) for one, manifest in chains if any(step.asks_of_layers for step in one.steps)]
+    asked = [(one, manifest) for one, manifest in chains if any(_questions(0, one.steps, manifest))]
     if not asked:
         return
     request = [as_request(one.steps, manifest) for one, manifest in asked]
@@ -56,20 +58,27 @@ def as_request(steps: Sequence[Step], manifest: Manifest) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class _Question:
-    """A step of one of the chains, and the captioner that it will find."""
+    """A step of one of the chains, and the captioner that it will find.
+
+    Attributes:
+        is_aware: whether the encoder was trained for int8 before.
+        teachers: encoders of which one has to give features that the captioner's could give; none where that is sure.
+    """
 
     number: int
     index: int
     step: Step
     design: Design
     is_aware: bool
+    teachers: tuple[EncoderConfig, ...]
 
 
 def first_objection(request: list[dict[str, Any]]) -> tuple[int, int, str] | None:
     """In that process: the first objection to chains `as_request`: the chain's number, the step's index, the reason."""
     objections: list[tuple[int, int, str]] = []
+    questions = chain.from_iterable(_questions_of(number, asked) for number, asked in enumerate(request))
     # By design: each is built once, and none is kept.
-    for _, alike in groupby(sorted(_questions(request), key=_design_of), key=_design_of):
+    for _, alike in groupby(sorted(questions, key=_design_of), key=_design_of):
         objections += _objections(list(alike))
     return min(objections, default=None)
 
@@ -86,15 +95,23 @@ def _design_of(question: _Question) -> str:
     return repr(question.design)
 
 
-def _questions(request: list[dict[str, Any]]) -> Iterator[_Question]:
-    for number, asked in enumerate(request):
-        design, is_aware = design_of(Manifest.model_validate(asked["manifest"])), False
-        for index, (kind, settings) in enumerate(asked["steps"]):
-            step = STEPS[kind].model_validate(settings)
-            design = design_after(step, design)
-            if step.asks_of_layers:
-                yield _Question(number, index, step, design, is_aware)
-            is_aware = is_aware or (isinstance(step, QuantizationAware) and step.part == "encoder")
+def _questions_of(number: int, asked: dict[str, Any]) -> Iterator[_Question]:
+    steps = [STEPS[kind].model_validate(settings) for kind, settings in asked["steps"]]
+    return _questions(number, steps, Manifest.model_validate(asked["manifest"]))
+
+
+def _questions(number: int, steps: Sequence[Step], manifest: Manifest) -> Iterator[_Question]:
+    design, is_aware = design_of(manifest), False
+    known = design.encoder  # what the decoder last trained with
+    for index, step in enumerate(steps):
+        before, design = design, design_after(step, design)
+        # Fine-tuning changes nothing before it trains: it would teach itself.
+        others = (known,) if isinstance(step, FineTune) else (known, before.encoder)
+        teachers = others if step.learns_features and design.encoder not in others else ()
+        if step.asks_of_layers or teachers:
+            yield _Question(number, index, step, design, is_aware, teachers)
+        is_aware = is_aware or (isinstance(step, QuantizationAware) and step.part == "encoder")
+        known = design.encoder if "decoder" in step.moves else known
 
 
 def _model_of(design: Design) -> CaptioningModel | None:
@@ -112,6 +129,7 @@ def _model_of(design: Design) -> CaptioningModel | None:
 def _objection(question: _Question, model: CaptioningModel) -> tuple[int, int, str] | None:
     try:
         _check(question.step, model, is_aware=question.is_aware)
+        _check_teachers(question.teachers, model)
     except UsageError as error:
         return question.number, question.index, f"{question.step.kind}: {error}"
     return None
@@ -141,6 +159,14 @@ def _check_kept_float(step: Quantize, model: CaptioningModel, *, is_aware: bool)
         raise UsageError("keep_float: LiteRT's converter can't keep layers in float in format int16x8")
     if is_aware and step.encoder == "int8" and kept["encoder"]:
         raise UsageError("keep_float: an encoder that was trained for int8 is converted as it was trained")
+
+
+def _check_teachers(teachers: Sequence[EncoderConfig], model: CaptioningModel) -> None:
+    from caption_core.models.encoders import build_encoder
+    from compression.feature_matching import first_fitting
+
+    if teachers:
+        first_fitting(model.encoder, (build_encoder(teacher, None) for teacher in teachers))
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from compression.settings.architecture import Architecture, TieEmbedding
 from compression.settings.clustering import Cluster
 from compression.settings.delivery import Store
 from compression.settings.fields import PARTS, Part
+from compression.settings.fine_tuning import FineTune
 from compression.settings.pruning import PRUNING
 from compression.settings.quantization import QuantizationAware, Quantize
 from compression.settings.step import Step
@@ -46,6 +47,7 @@ class _State:
     parts: dict[Part, _PartState] = field(default_factory=lambda: {part: _PartState() for part in PARTS})
     untrained: int | None = None
     stored: bool = False
+    is_known: bool = True  # whether the encoder is the one that the decoder last trained with
 
 
 def check_order(steps: Sequence[Step]) -> None:
@@ -63,7 +65,7 @@ def check_order(steps: Sequence[Step]) -> None:
         if isinstance(step, Store):
             state.stored = True
             continue
-        if reason := _untrue_features(step, state):
+        if reason := _untrue_features(step, state) or _own_features(step, state):
             raise StepError(index, reason)
         for part in PARTS:
             if reason := _objection(step, part, state.parts[part]):
@@ -79,6 +81,15 @@ def _untrue_features(step: Step, state: _State) -> str | None:
     return (
         f"{step.kind} after the encoder's quantization_aware: the decoder would train on the float features of weights "
         "that are meant for int8; put it before"
+    )
+
+
+def _own_features(step: Step, state: _State) -> str | None:
+    """Why there are no features to learn, or None."""
+    if not isinstance(step, FineTune) or not step.learns_features or not state.is_known:
+        return None
+    return (
+        "fine_tune on objective features: the encoder gives them already, for the decoder last trained with it as it is"
     )
 
 
@@ -172,7 +183,10 @@ def _note(step: Step, state: _State, index: int) -> None:
             done.aware = index
         elif isinstance(step, Quantize):
             done.quantized = True
-    if "decoder" in step.moves:
+    trains_decoder = "decoder" in step.moves
+    if trains_decoder or "encoder" in step.parts:
+        state.is_known = trains_decoder
+    if trains_decoder:
         state.untrained = None
     elif isinstance(step, _LEAVES_UNTRAINED):
         state.untrained = index

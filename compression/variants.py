@@ -54,6 +54,7 @@ class StepNode:
         step: what is done.
         model: name of the trained captioner.
         seed: the variant's.
+        known: key of the latest node before whose training moved the decoder, or None where only the model's did.
     """
 
     key: str
@@ -61,16 +62,19 @@ class StepNode:
     step: Step
     model: str
     seed: int
+    known: str | None
 
 
 def nodes_of(variant: Variant, model: Bundle, data_digest: str) -> list[StepNode]:
     """A variant's steps in order, as nodes."""
     nodes: list[StepNode] = []
+    known: str | None = None
     for step in variant.chain.steps:
         parent = nodes[-1].key if nodes else None
         settings = _as_before(step.model_dump(mode="json"))
         key = digest_of([parent or model.digest, step.kind, settings, variant.seed, data_digest])
-        nodes.append(StepNode(key, parent, step, variant.model, variant.seed))
+        nodes.append(StepNode(key, parent, step, variant.model, variant.seed, known))
+        known = key if "decoder" in step.moves else known
     return nodes
 
 

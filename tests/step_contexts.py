@@ -17,6 +17,7 @@ def step_context(
     return StepContext(
         parent=open_bundle(parent),
         teacher=open_bundle(teacher or parent),
+        known=open_bundle(teacher or parent),
         folder=folder,
         images=data.folder / "images",
         train_names=(data.folder / "train.txt").read_text().split(),

@@ -34,6 +34,11 @@ class Step(Settings):
         return tuple(part for part in PARTS if any(part in training.moves for training in self.trainings))
 
     @property
+    def learns_features(self) -> bool:
+        """Whether one of them is of the encoder's features."""
+        return any(training.objective == "features" for training in self.trainings)
+
+    @property
     def asks_of_layers(self) -> bool:
         """Whether layers of some name have to be there for it, or be of some shape."""
         return getattr(self, "layers", None) is not None or bool(getattr(self, "keep_float", ()))

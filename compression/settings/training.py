@@ -17,7 +17,7 @@ class Training(Settings):
         learning_rate: Adam's peak rate (see `training.optimization.learning_rate`).
         warmup_steps: updates in which the rate rises.
         objective: `references`, the captions' likelihood; `self_critical`, the CIDEr-D of the model's own captions;
-            `features`, the teacher's features (encoder only).
+            `features`, those of the encoder that the decoder last trained with (encoder only).
         captions: what counts as reference: those of the data, the teacher's own (sequence-level distillation, Kim and
             Rush 2016, arXiv 1606.07947), or both.
         soft_targets: share of the target that is the teacher's distribution over the next word (word-level

@@ -129,11 +129,23 @@ def test_training_leads_back_to_the_teachers_features(make_context: MakeContext,
         np.testing.assert_array_equal(weight, kept)
 
 
-def test_where_the_chains_teacher_does_not_fit_the_parent_teaches(
+def test_where_what_the_decoder_knows_does_not_fit_the_parent_teaches(
     make_context: MakeContext, disturbed: Path, of_64_pixels: Bundle
 ) -> None:
-    context = replace(make_context(parent=disturbed), teacher=of_64_pixels)
+    context = replace(make_context(parent=disturbed), known=of_64_pixels)
     assert matching(context).dev_scores()["feature_agreement"] > 0.9999
+
+
+def test_the_decoder_says_what_is_taught_and_not_the_chains_beginning(
+    make_context: MakeContext, disturbed: Path
+) -> None:
+    context = make_context(parent=disturbed)
+    learnt = replace(context, known=context.parent)
+    assert (
+        matching(learnt).dev_scores()["feature_agreement"]
+        > 0.9999
+        > matching(context).dev_scores()["feature_agreement"]
+    )
 
 
 @pytest.fixture(scope="module")
@@ -167,7 +179,7 @@ def test_a_smaller_grid_and_other_channels_teach_nothing(side_of_two: tf_keras.M
     assert on_grid_of(side_of_two, lower) is None
 
 
-def test_an_encoder_of_smaller_images_learns_from_the_chains_teacher(
+def test_an_encoder_of_smaller_images_learns_what_the_decoder_knows(
     make_context: MakeContext, disturbed: Path, of_64_pixels: Bundle
 ) -> None:
     context, model = make_context(parent=disturbed), load_model(of_64_pixels)
@@ -185,6 +197,6 @@ def test_without_a_teacher_of_the_features_shape_nothing_begins(
     context = make_context()
     encoder, data = loaded(context.parent).encoder, load_training_data(context, TRAINING)
     _, upper = split_encoder(encoder, BLOCK)
-    small, dev = replace(context, parent=of_64_pixels, teacher=of_64_pixels), np.zeros((1, 12, 7, 7, 320), np.float16)
-    with pytest.raises(UsageError, match="gives 49 x 1280 features, its teachers 4 x 1280 and 4 x 1280"):
+    small, dev = replace(context, parent=of_64_pixels, known=of_64_pixels), np.zeros((1, 12, 7, 7, 320), np.float16)
+    with pytest.raises(UsageError, match=r"gives 49 x 1280 features, what teaches it 4 x 1280$"):
         FeatureMatching(small, encoder, upper, data, FeatureCache(dev), views=1)

@@ -108,6 +108,30 @@ def test_chosen_layers_have_to_train_and_to_fit_the_pattern(manifest: Manifest) 
         check(manifest, ("magnitude", {"part": "decoder", "sparsity": 0.5, "pattern": "block", "block": [1, 4000]}))
 
 
+SMALLER = {"image_size": 64, "training": {"objective": "features", "encoder_from": "pixels"}}
+OTHER = {"encoder": "mobilenet_v3_small", "encoder_weights": "imagenet"}
+WORDS = {"training": {"epochs": 1}}
+
+
+def test_features_need_a_teacher_of_as_many_channels_and_no_smaller_grid(manifest: Manifest) -> None:
+    check(manifest, ("architecture", SMALLER), ("fine_tune", {"training": UPPER}))
+    with pytest.raises(StepError, match=r"the encoder gives 64 x 1280 features, what teaches it 49 x 1280$"):
+        check(manifest, ("architecture", {**SMALLER, "image_size": 256}))
+    with pytest.raises(StepError, match=r"the encoder gives 49 x 576 features, what teaches it 49 x 1280$") as caught:
+        check(manifest, ("fine_tune", WORDS), ("architecture", {**OTHER, "training": SMALLER["training"]}))
+    assert caught.value.index == 1
+
+
+def test_the_decoder_decides_whose_features_can_be_learnt(manifest: Manifest) -> None:
+    last = {"training": {"objective": "features", "encoder_from": "Conv_1"}}
+    pruned = ("magnitude", {"part": "encoder", "sparsity": 0.5, **last})
+    exchanged = ("architecture", OTHER)
+    check(manifest, exchanged, ("fine_tune", WORDS), ("fine_tune", last))
+    check(manifest, exchanged, pruned)  # its own from before
+    with pytest.raises(StepError, match=r"fine_tune: .* gives 49 x 576 features, what teaches it 49 x 1280$"):
+        check(manifest, exchanged, ("fine_tune", last))
+
+
 def test_a_captioner_too_large_for_this_machine_is_left_to_its_steps(manifest: Manifest) -> None:
     huge = ("architecture", {"decoder_settings": {"units": 10**10}, "training": {}})
     pruned = ("hard", {"part": "decoder", "sparsity": 0.5, "layers": ["nowhere"]})

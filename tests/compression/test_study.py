@@ -64,6 +64,21 @@ variants:
     assert nodes[1].parent == nodes[2].parent == nodes[0].key
 
 
+def test_a_step_knows_in_which_captioner_the_decoder_last_trained(tmp_path: Path, tiny_bundle: Path) -> None:
+    text = """name: s
+variants:
+  a:
+    - architecture: {image_size: 64, training: {objective: features, encoder_from: pixels}}
+    - fine_tune: {training: {encoder_from: block_6}}
+    - quantization_aware: {part: encoder, training: {objective: features, encoder_from: block_6}}
+    - quantize: {encoder: int8}
+"""
+    smaller, tuned, aware, last = nodes_of(study(tmp_path, text).variants[1], open_bundle(tiny_bundle), "data")
+    assert smaller.known is None
+    assert tuned.known is None
+    assert aware.known == last.known == tuned.key
+
+
 def test_a_setting_that_came_later_leaves_other_steps_what_they_were(tmp_path: Path, tiny_bundle: Path) -> None:
     text = """name: s
 variants:
