@@ -5,6 +5,7 @@ Shapes: B images, K beams, V tokens, T tokens of the longest caption. No Python 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -114,6 +115,27 @@ def _log_probabilities(logits: NDArray[np.float32], position: int, settings: Sea
     return log_p
 
 
+def largest(values: NDArray[np.float32], count: int) -> NDArray[np.intp]:
+    """Where the `count` largest of each row of values [B, N] stand, in any order: [B, count].
+
+    None of them is in a group whose maximum falls behind those of `count` other groups. Groups are strided, so that
+    maxima are taken of long slices, element by element: several times as fast as a partition of whole rows.
+    """
+    batch, total = values.shape
+    size = math.isqrt(total // count)  # which makes the two partitions equally long
+    groups = total // size
+    grouped = values[:, : size * groups].reshape(batch, size, groups)
+    best = _partitioned(grouped.max(axis=1), count)  # [B, count]
+    inside = (best[:, None] + groups * np.arange(size)[:, None]).reshape(batch, -1)
+    rest = np.broadcast_to(np.arange(size * groups, total), (batch, total - size * groups))
+    among = np.concatenate((inside, rest), axis=1)
+    return np.take_along_axis(among, _partitioned(np.take_along_axis(values, among, 1), count), 1)
+
+
+def _partitioned(values: NDArray[np.float32], count: int) -> NDArray[np.intp]:
+    return np.argpartition(values, -count, axis=-1)[:, -count:]
+
+
 def _leave(settled: NDArray[np.bool_]) -> bool:
     """Whether to go on without the images that are settled, bool [B]."""
     return bool(settled.mean() >= _LEAVING_SHARE)
@@ -217,8 +239,7 @@ class _BeamSearch:
         total += self.live_log_p[:, :, None]
         vocabulary = total.shape[-1]
         flat = total.reshape(len(total), -1)
-        count = min(2 * self.width, flat.shape[1])
-        top = np.argpartition(flat, -count, axis=-1)[:, -count:]
+        top = largest(flat, min(2 * self.width, flat.shape[1]))
         top_log_p = np.take_along_axis(flat, top, -1)
         # Ties go to the lower index, so that a caption does not depend on its batch.
         order = np.lexsort((top, -top_log_p), axis=-1)

@@ -5,14 +5,16 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
 from numpy.typing import NDArray
 
 from caption_core.errors import UsageError
-from caption_core.search import Images, SearchSettings, State, Step, search
+from caption_core.search import Images, SearchSettings, State, Step, largest, search
 from caption_core.vocabulary import END, PAD, START, UNKNOWN
 
 WORDS = 3
 TOKENS = 4 + WORDS
+WILD = st.sampled_from([-np.inf, -1.0, 0.0]) | st.floats(-9, 9, width=32)  # with ties
 
 
 class RandomDecoder:
@@ -148,6 +150,15 @@ def test_a_beam_that_holds_everything_finds_the_best_candidates(seed: int, penal
         for words in itertools.product(range(4, TOKENS), repeat=length)
     )
     np.testing.assert_allclose(found.scores[0], scores[:-11:-1], atol=1e-4)
+
+
+@given(arrays.arrays(np.float32, st.tuples(st.integers(1, 3), st.integers(1, 200)), elements=WILD), st.data())
+def test_the_largest_of_a_row_are_found(values: NDArray[np.float32], data: st.DataObject) -> None:
+    count = data.draw(st.integers(1, min(values.shape[1], 24)))
+    found = largest(values, count)
+    assert [len(set(row)) for row in found.tolist()] == [count] * len(values)
+    expected = np.sort(values, axis=1)[:, -count:]
+    np.testing.assert_array_equal(np.sort(np.take_along_axis(values, found, 1), axis=1), expected)
 
 
 def test_only_what_is_asked_for_takes_further_steps() -> None:
