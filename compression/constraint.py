@@ -20,10 +20,20 @@ class Constraint:
     Attributes:
         places: weight matrices that it holds.
         variables: what it trains itself, e.g. gates; `apply_gradients` updates them.
+        state: all that updates change of it, from `begin` on; None if more changes than variables, so that a training
+            that was interrupted begins anew.
     """
 
     places: Sequence[Place] = ()
     variables: Sequence[tf.Variable] = ()
+
+    @property
+    def state(self) -> Sequence[tf.Variable] | None:
+        """See the class."""
+        return ()
+
+    def begin(self, updates: int) -> None:
+        """Called before the first of so many updates, and again where a training goes on."""
 
     def values(self, seed: tf.Tensor) -> Mapping[str, tf.Tensor]:
         """Weights that the forward pass reads, by place name; traced. `seed` int32 [2] is the update's."""
@@ -74,8 +84,13 @@ class FixedMasks(Constraint):
     def __init__(self, places: Sequence[Place]) -> None:
         self.places = places
         held = [place for place in places if bool((place.variable.numpy() == 0).any())]
-        self._masks = [(place.variable, tf.constant(place.variable.numpy() != 0)) for place in held]
+        self._masks = [(place.variable, tf.Variable(place.variable.numpy() != 0, trainable=False)) for place in held]
         self._apply = tf.function(self._mask)
+
+    @property
+    def state(self) -> Sequence[tf.Variable]:
+        """See `Constraint`: which weights were zero."""
+        return [mask for _, mask in self._masks]
 
     def after_update(self, update: int, updates: int) -> None:
         """See `Constraint`."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from importlib.metadata import version
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,7 @@ class StepContext:
         seed: decides all that is drawn.
         cache: folder of what may be kept between steps: encoder activations, a teacher's captions.
         log: takes lines of progress.
+        trainings: numbers for the step's trainings, which each take one.
     """
 
     parent: Bundle
@@ -47,6 +49,7 @@ class StepContext:
     seed: int
     cache: Path
     log: Callable[[str], None] = print
+    trainings: Iterator[int] = field(default_factory=count)
 
     @property
     def output(self) -> Path:

@@ -6,7 +6,6 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -35,13 +34,12 @@ from compression.places import Place, places_of, replaced
 from compression.settings.fields import PARTS, PIXELS
 from compression.settings.training import Training
 from compression.teacher import Teacher
+from compression.training_state import Finished, History, TrainingState, state_path
 
 _CLIP_NORM = 5.0
 _EMA_DECAY = 0.998
 _SMOOTHING = 0.1
 _LOG_INTERVAL_S = 15.0
-
-History = list[dict[str, Any]]
 
 
 class Tuner:
@@ -91,11 +89,11 @@ class Tuner:
         """Train; returns one entry an epoch: loss, dev scores, the constraint's figures."""
         if self._upper is not None:
             self._objective.dev_scores()  # builds what is lazily built before weights are taken
-        history: History = []
-        averages = AveragedWeights(list(self._variables), _EMA_DECAY)
-        best, best_score = self._weights(), -np.inf
-        epochs = self._training.epochs
-        for epoch in range(epochs):
+        epochs, averages = self._training.epochs, AveragedWeights(list(self._variables), _EMA_DECAY)
+        self._constraint.begin(epochs * len(self._plan(0)))
+        state = self._state(averages)
+        finished = (state.restore() if state else None) or Finished(self._weights())
+        for epoch in range(len(finished.history), epochs):
             started = time.monotonic()
             loss = self._train_epoch(epoch, averages)
             averages.swap()
@@ -103,16 +101,26 @@ class Tuner:
                 scores = self._objective.dev_scores()
                 score = scores[_metric(self._training)]
                 # An epoch before the constraint has settled is not what was asked for, however good.
-                if self._constraint.is_settled((epoch + 1) / epochs) and score > best_score:
-                    best, best_score = self._weights(), score
+                if self._constraint.is_settled((epoch + 1) / epochs) and score > finished.best_score:
+                    finished.best, finished.best_score = self._weights(), score
             averages.swap()
             entry = {"epoch": epoch + 1, "loss": round(loss, 4), "seconds": round(time.monotonic() - started, 1)}
             entry |= {f"dev_{name}": round(value, 4) for name, value in scores.items()} | self._constraint.figures()
             entry |= self._objective.epoch_figures()
-            history.append(entry)
+            finished.history.append(entry)
+            if state:
+                state.save(finished)
             self._context.log(" ".join(f"{name}={value}" for name, value in entry.items()))
-        self._assign(best)
-        return history
+        self._assign(finished.best)
+        return finished.history
+
+    def _state(self, averages: AveragedWeights) -> TrainingState | None:
+        """Where this training is kept; None where it can't be."""
+        path, own = state_path(self._context.folder, next(self._context.trainings)), self._constraint.state
+        if own is None:
+            return None
+        variables = [*self._variables, *self._optimizer.variables, *self._zeros.state, *own]
+        return TrainingState(path, variables, averages, self._context.log)
 
     def gradients(self, batches: int) -> Iterator[list[tf.Tensor]]:
         """Gradients of the trained variables, in the order of `variables`, of so many batches; nothing is updated."""

@@ -74,6 +74,11 @@ class Gates(Constraint):
         self._optimizer.build(self.variables)
         self._ended = False
 
+    @property
+    def state(self) -> Sequence[tf.Variable]:
+        """See `Constraint`: the gates and what their optimizer remembers."""
+        return [*self.variables, *self._optimizer.variables]
+
     def values(self, seed: tf.Tensor) -> Mapping[str, tf.Tensor]:
         """See `Constraint`: weights times draws of their gates."""
         return {

@@ -18,12 +18,13 @@ from caption_core.training.config import StageConfig
 from caption_core.training.optimization import learning_rate
 from compression.constraint import Constraint
 from compression.context import StepContext, record_step, write_float_child
-from compression.fine_tuning import History, Tuner, by_training
+from compression.fine_tuning import Tuner, by_training
 from compression.masks import sparsity_figures, sparsity_of
 from compression.places import Place, chosen_places
 from compression.settings.clustering import Cluster
 from compression.settings.training import Training
 from compression.steps.centroids import initial_centroids
+from compression.training_state import History
 
 
 def apply(step: Cluster, context: StepContext) -> Bundle:
@@ -81,6 +82,12 @@ class Clusters(Constraint):
         self._optimizer.build(self.variables)
         self._compute = tf.function(self._clustered)
 
+    @property
+    def state(self) -> Sequence[tf.Variable]:
+        """See `Constraint`: centroids, what their optimizer remembers, and where zeros are."""
+        zeros = [variable for matrix in self._matrices for variable in matrix.zeros]
+        return [*self.variables, *self._optimizer.variables, *zeros]
+
     def values(self, seed: tf.Tensor) -> Mapping[str, tf.Tensor]:
         """See `Constraint`."""
         del seed
@@ -131,10 +138,15 @@ class _Matrix:
         except UsageError as error:
             raise UsageError(f"{place.name}: {error}") from error
         self.centroids = tf.Variable(begin)
-        self._is_zero = tf.constant(begin == 0)
+        self._is_zero = tf.Variable(begin == 0, trainable=False)
         self._algorithm = _RowClustering(self.centroids)
         indices = self._algorithm.get_pulling_indices(rows)
         self._kept = tf.Variable(tf.gather(self.centroids, indices, batch_dims=1) != 0, trainable=False)
+
+    @property
+    def zeros(self) -> tuple[tf.Variable, tf.Variable]:
+        """Which centroids are zero, and which weights aren't."""
+        return self._is_zero, self._kept
 
     def clustered(self) -> tf.Tensor:
         """The weights as they are read, in the matrix' shape."""

@@ -94,11 +94,11 @@ class _Masks:
     """
 
     def __init__(self, places: Sequence[Place], patterns: Sequence[Pattern], step: Magnitude, course: Course) -> None:
-        self.course, self.at = course, 0
+        self.course = course
         self._places, self._patterns = places, patterns
         self._by_neighbours = step.pattern == "m_by_n"
         self._views = [self._view(place, pattern) for place, pattern in zip(places, patterns, strict=True)]
-        self._kept = [tf.Variable(tf.ones_like(place.variable, tf.bool), trainable=False) for place in places]
+        self.kept = [tf.Variable(tf.ones_like(place.variable, tf.bool), trainable=False) for place in places]
         self._step = tf.Variable(0, dtype=tf.int64, trainable=False)
         block = step.block if step.pattern == "block" else (1, 1)
         m_by_n = step.m_by_n if self._by_neighbours else None
@@ -111,7 +111,6 @@ class _Masks:
 
     def advance(self, at: int) -> None:
         """Step `at` has come: change the masks if they are to change, and apply them."""
-        self.at = at
         if self.course.changes_at(at):
             self._change(at)
         self.apply()
@@ -119,7 +118,7 @@ class _Masks:
     def _change(self, at: int) -> None:
         # TF-MOT computes masks of neighbours at its step 1, and at no other.
         self._step.assign(at - self.course.begin + 1 if self._by_neighbours else at)
-        matrices = [*zip(self._places, self._patterns, self._views, self._kept, strict=True)]
+        matrices = [*zip(self._places, self._patterns, self._views, self.kept, strict=True)]
         for place, pattern, (view, _, _), _ in matrices:
             view.assign(pattern.view(place.variable))
         self._pruning.conditional_mask_update()
@@ -137,7 +136,7 @@ class _Masks:
         )
 
     def _traced_apply(self) -> None:
-        for place, kept in zip(self._places, self._kept, strict=True):
+        for place, kept in zip(self._places, self.kept, strict=True):
             place.variable.assign(tf.where(kept, place.variable, 0.0))
 
 
@@ -157,12 +156,18 @@ class GradualMasks(Constraint):
         self._step = step
         self._patterns = [PATTERNS[step.pattern](place, step) for place in places]
         self._masks: _Masks | None = None
+        self._updates = 0
 
-    def before_update(self, update: int, updates: int) -> None:
+    @property
+    def state(self) -> Sequence[tf.Variable]:
+        """See `Constraint`: the masks."""
+        return self._masks.kept if self._masks else ()
+
+    def begin(self, updates: int) -> None:
         """See `Constraint`."""
-        if self._masks is None:
-            self._masks = _Masks(self.places, self._patterns, self._step, Course.of(self._step, updates))
-            self._masks.advance(update)
+        self._updates = updates
+        self._masks = _Masks(self.places, self._patterns, self._step, Course.of(self._step, updates))
+        self._masks.advance(0)
 
     def after_update(self, update: int, updates: int) -> None:
         """See `Constraint`."""
@@ -172,8 +177,7 @@ class GradualMasks(Constraint):
 
     def is_settled(self, share: float) -> bool:
         """See `Constraint`: once the schedule has ended."""
-        del share
-        return self._masks is not None and self._masks.at >= self._masks.course.end
+        return self._masks is not None and round(share * self._updates) >= self._masks.course.end
 
     @contextmanager
     def materialized(self) -> Iterator[None]:

@@ -107,6 +107,10 @@ class _Rounding(Constraint):
         self._clusters = FixedClusters(places_of(model, "decoder"))
         self._ranges = {self._digest(): ranges_of(quantized)}
 
+    @property
+    def state(self) -> None:
+        """See `Constraint`: each epoch's ranges are more than variables."""
+
     def after_update(self, update: int, updates: int) -> None:
         """See `Constraint`."""
         self._clusters.after_update(update, updates)

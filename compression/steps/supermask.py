@@ -5,11 +5,12 @@ from __future__ import annotations
 from caption_core.bundle import Bundle
 from caption_core.models.captioning import CaptioningModel
 from compression.context import StepContext, record_step, write_float_child
-from compression.fine_tuning import History, Tuner
+from compression.fine_tuning import Tuner
 from compression.gates import TOLERANCE, Gates
 from compression.masks import sparsity_figures
 from compression.settings.pruning import Supermask
 from compression.trained_places import begin
+from compression.training_state import History
 
 
 def apply(step: Supermask, context: StepContext) -> Bundle:

@@ -23,10 +23,10 @@ def _sparsities(step: Magnitude, updates: int) -> tuple[GradualMasks, list[float
     """What a schedule does to a matrix whose weights are all disturbed by each update: after each, from step 0 on."""
     place = place_of("decoder/a/kernel", normal_weights(40, 50))
     masks = GradualMasks([place], step)
-    sparsities, settled = [], []
+    masks.begin(updates)
+    sparsities, settled = [sparsity_of([place])], []
     for update in range(updates):
         masks.before_update(update, updates)
-        sparsities.append(sparsity_of([place])) if update == 0 else None
         place.variable.assign_add(0.01 * normal_weights(40, 50, seed=update))
         masks.after_update(update, updates)
         sparsities.append(sparsity_of([place]))
@@ -70,7 +70,7 @@ def test_neighbours_are_pruned_where_the_schedule_begins() -> None:
 def test_averages_are_scored_with_what_was_pruned_left_out() -> None:
     place = place_of("decoder/a/kernel", normal_weights(10, 10))
     masks = GradualMasks([place], Magnitude(part="decoder", sparsity=0.5, schedule="constant"))
-    masks.before_update(0, 10)
+    masks.begin(10)
     averages = normal_weights(10, 10, seed=1)
     place.variable.assign(averages)
     with masks.materialized():
