@@ -116,7 +116,7 @@ def _log_probabilities(logits: NDArray[np.float32], position: int, settings: Sea
 
 
 def largest(values: NDArray[np.float32], count: int) -> NDArray[np.intp]:
-    """Where the `count` largest of each row of values [B, N] stand, in any order: [B, count].
+    """Where the `count` largest of each row of values [B, N] stand, in any order: [B, count]; 1 <= count <= N.
 
     None of them is in a group whose maximum falls behind those of `count` other groups. Groups are strided, so that
     maxima are taken of long slices, element by element: several times as fast as a partition of whole rows.

@@ -33,7 +33,7 @@ class Constraint:
         return ()
 
     def begin(self, updates: int) -> None:
-        """Called before the first of so many updates, and again where a training goes on."""
+        """Called before a training of so many updates; where it goes on, `state` is set to what was kept afterwards."""
 
     def values(self, seed: tf.Tensor) -> Mapping[str, tf.Tensor]:
         """Weights that the forward pass reads, by place name; traced. `seed` int32 [2] is the update's."""

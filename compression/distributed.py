@@ -13,6 +13,7 @@ import compression
 from caption_core.bundle import Bundle, open_bundle
 from caption_core.engine.cluster import ClusterConfig, connected, worker_environment
 from caption_core.errors import CapstanError
+from compression.leftovers import remove_states
 from compression.study_run import Plan, StudyConfig, StudyOutcome, Tell, finish_variant, is_measured, is_taken
 from compression.variants import StepNode, Variant
 
@@ -45,10 +46,11 @@ def _submit_steps(config: StudyConfig, plan: Plan, tell: Tell) -> dict[str, ray.
     names = ray.put(plan.train_names)
     for node in plan.nodes:
         if is_taken(config, node):
+            remove_states(config.step_folder(node.key))  # what a process left that was lost at the very end
             tasks[node.key] = None
             continue
-        before = tasks[node.parent] if node.parent else None
-        tasks[node.key] = _remote(_take_step, config).remote(config, node, names, before)
+        before = [tasks[key] if key else None for key in (node.parent, node.known)]
+        tasks[node.key] = _remote(take_step, config).remote(config, node, names, *before)
     done = sum(task is None for task in tasks.values())
     tell(f"{len(plan.chains)} variants of {len(plan.nodes)} steps, {done} of them done already")
     return tasks
@@ -70,7 +72,8 @@ def _remote(function: Any, config: StudyConfig) -> Any:
     )
 
 
-def _take_step(config: StudyConfig, node: StepNode, train_names: tuple[str, ...], _: str | None) -> str:
+def take_step(config: StudyConfig, node: StepNode, train_names: tuple[str, ...], *_: str | None) -> str:
+    """Take a step in this process; Ray waits for what else it is given. Returns the step's folder."""
     from compression.context import StepContext
     from compression.step_registry import apply_step
 

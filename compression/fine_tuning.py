@@ -30,11 +30,12 @@ from compression.constraint import Constraint, FixedMasks
 from compression.context import StepContext
 from compression.distillation import DistilledCaptions, taught
 from compression.feature_matching import FeatureMatching
+from compression.leftovers import state_path
 from compression.places import Place, places_of, replaced
 from compression.settings.fields import PARTS, PIXELS
 from compression.settings.training import Training
 from compression.teacher import Teacher
-from compression.training_state import Finished, History, TrainingState, state_path
+from compression.training_state import Finished, History, TrainingState
 
 _CLIP_NORM = 5.0
 _EMA_DECAY = 0.998
@@ -86,13 +87,16 @@ class Tuner:
         return _narrowed(self._context.captions(), self._training)
 
     def run(self) -> History:
-        """Train; returns one entry an epoch: loss, dev scores, the constraint's figures."""
+        """Train, from where a lost process left this training; returns one entry an epoch.
+
+        An entry has the epoch's loss, its dev scores, and the constraint's and the objective's figures.
+        """
         if self._upper is not None:
             self._objective.dev_scores()  # builds what is lazily built before weights are taken
         epochs, averages = self._training.epochs, AveragedWeights(list(self._variables), _EMA_DECAY)
         self._constraint.begin(epochs * len(self._plan(0)))
         state = self._state(averages)
-        finished = (state.restore() if state else None) or Finished(self._weights())
+        finished = (state.restore(self._weights()) if state else None) or Finished(self._weights())
         for epoch in range(len(finished.history), epochs):
             started = time.monotonic()
             loss = self._train_epoch(epoch, averages)
@@ -116,11 +120,13 @@ class Tuner:
 
     def _state(self, averages: AveragedWeights) -> TrainingState | None:
         """Where this training is kept; None where it can't be."""
-        path, own = state_path(self._context.folder, next(self._context.trainings)), self._constraint.state
+        context, own = self._context, self._constraint.state
+        number = next(context.trainings)
         if own is None:
             return None
         variables = [*self._variables, *self._optimizer.variables, *self._zeros.state, *own]
-        return TrainingState(path, variables, averages, self._context.log)
+        origin = [bundle.digest for bundle in (context.parent, context.teacher, context.known)]
+        return TrainingState(state_path(context.folder, number), variables, averages, origin, context.log)
 
     def gradients(self, batches: int) -> Iterator[list[tf.Tensor]]:
         """Gradients of the trained variables, in the order of `variables`, of so many batches; nothing is updated."""

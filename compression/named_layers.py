@@ -1,4 +1,4 @@
-"""Whether the layers that recipes name are there, and can take what is asked of them, before any work.
+"""Whether the layers that recipes name are there and can take what is asked of them, and teachers fit, before any work.
 
 Names and shapes follow from a captioner's design alone: what a step will find is looked up in a model of random
 weights. That takes TensorFlow, which gives memory back only by ending, and so a process of its own: `python -m

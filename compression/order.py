@@ -10,9 +10,9 @@ from compression.effects import Pruning, begins_anew, dissolves_clusters, is_sam
 from compression.settings.architecture import Architecture, TieEmbedding
 from compression.settings.clustering import Cluster
 from compression.settings.delivery import Store
-from compression.settings.fields import PARTS, Part
+from compression.settings.fields import PARTS, PIXELS, Part
 from compression.settings.fine_tuning import FineTune
-from compression.settings.pruning import PRUNING
+from compression.settings.pruning import PRUNING, Snip
 from compression.settings.quantization import QuantizationAware, Quantize
 from compression.settings.step import Step
 
@@ -86,11 +86,17 @@ def _untrue_features(step: Step, state: _State) -> str | None:
 
 def _own_features(step: Step, state: _State) -> str | None:
     """Why there are no features to learn, or None."""
-    if not isinstance(step, FineTune) or not step.learns_features or not state.is_known:
+    if not step.learns_features or not state.is_known or _changes_features(step):
         return None
-    return (
-        "fine_tune on objective features: the encoder gives them already, for the decoder last trained with it as it is"
-    )
+    known = "the encoder gives them already, for the decoder last trained with it as it is"
+    return f"{step.kind} on objective features: {known}"
+
+
+def _changes_features(step: Step) -> bool:
+    """Whether the encoder gives other features in a step before it trains, or while it does."""
+    if isinstance(step, Snip) and step.training.encoder_from == PIXELS:
+        return False  # what tells which weights matter is how far the features are from the teacher's
+    return "encoder" in step.parts and not isinstance(step, FineTune)
 
 
 def _objection(step: Step, part: Part, done: _PartState) -> str | None:
@@ -184,7 +190,7 @@ def _note(step: Step, state: _State, index: int) -> None:
         elif isinstance(step, Quantize):
             done.quantized = True
     trains_decoder = "decoder" in step.moves
-    if trains_decoder or "encoder" in step.parts:
+    if trains_decoder or "encoder" in (*step.parts, *step.moves):
         state.is_known = trains_decoder
     if trains_decoder:
         state.untrained = None

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from importlib import import_module
+from itertools import count
 
 from caption_core.bundle import Bundle
 from compression.context import StepContext
+from compression.leftovers import remove_states
 from compression.settings.step import Step
-from compression.training_state import remove_states
 
 
 def apply_step(step: Step, context: StepContext) -> Bundle:
@@ -18,6 +20,7 @@ def apply_step(step: Step, context: StepContext) -> Bundle:
     Raises:
         CapstanError: the step can't be taken.
     """
-    bundle: Bundle = import_module(f"compression.steps.{step.kind}").apply(step, context)
+    begun = replace(context, trainings=count())
+    bundle: Bundle = import_module(f"compression.steps.{step.kind}").apply(step, begun)
     remove_states(context.folder)
     return bundle

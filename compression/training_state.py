@@ -22,18 +22,7 @@ History = list[dict[str, Any]]
 
 Arrays = Mapping[str, NDArray[Any]]
 
-_PATTERN = "training-*.safetensors"
-
-
-def state_path(folder: Path, number: int) -> Path:
-    """Where the state of a step's training number `number` is."""
-    return folder / _PATTERN.replace("*", str(number))
-
-
-def remove_states(folder: Path) -> None:
-    """Delete what a finished step's trainings left."""
-    for path in folder.glob(_PATTERN):
-        path.unlink()
+_FORMAT = 1  # of what is written; others begin anew
 
 
 @dataclass(slots=True)
@@ -58,38 +47,59 @@ class TrainingState:
         path: the file, which need not be there.
         variables: all that updates change, in an order that does not change.
         averages: of weights.
+        origin: what the training began with; what is kept of another one is of no use.
         log: takes lines of progress.
     """
 
     def __init__(
-        self, path: Path, variables: Sequence[tf.Variable], averages: AveragedWeights, log: Callable[[str], None]
+        self,
+        path: Path,
+        variables: Sequence[tf.Variable],
+        averages: AveragedWeights,
+        origin: Sequence[str],
+        log: Callable[[str], None],
     ) -> None:
         self._path, self._variables, self._averages, self._log = path, variables, averages, log
+        self._origin = json.dumps([_FORMAT, *origin])
 
     def save(self, finished: Finished) -> None:
-        """Write the state after an epoch, whole or not at all."""
-        arrays = self._arrays() | {f"best/{name}": array for name, array in finished.best.items()}
+        """Write the state after an epoch, whole or not at all. Where it can't be written, training goes on without."""
+        arrays = self._arrays() | _best(finished.best)
         figures = {"best_score": finished.best_score, "history": finished.history, "updates": self._averages.updates}
         # Not np.ascontiguousarray: it would turn a scalar into a vector.
         content = {name: np.asarray(array, order="C") for name, array in arrays.items()}
-        write_bytes(self._path, save(content, {"finished": json.dumps(figures)}))
+        try:
+            write_bytes(self._path, save(content, {"origin": self._origin, "finished": json.dumps(figures)}))
+        except OSError as error:
+            self._log(f"the epoch can't be kept for a process after this one: {error}")
 
-    def restore(self) -> Finished | None:
-        """Set variables and averages to what was written last; None, with nothing set, where that is of no use."""
+    def restore(self, weights: Weights) -> Finished | None:
+        """Set variables and averages to what was written last; None, with nothing set, where that is of no use.
+
+        Args:
+            weights: of the model, as the best ones have to look.
+        """
         if not self._path.exists():
             return None
         try:
-            arrays, figures = _read(self._path)
-        except (OSError, SafetensorError, KeyError, ValueError) as error:
-            self._log(f"{self._path.name} can't be read, so the training begins anew: {error}")
+            arrays, figures = self._read()
+            if _shapes(arrays) != _shapes(self._arrays() | _best(weights)):
+                raise ValueError("it is of another model")
+            best = {name: arrays[key] for name, key in zip(weights, _best(weights), strict=True)}
+            finished, updates = Finished(best, figures["best_score"], figures["history"]), figures["updates"]
+        except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+            self._log(f"training {self._path.stem} begins anew: {self._path.name} is of no use: {error}")
             return None
-        best = {name.removeprefix("best/"): array for name, array in arrays.items() if name.startswith("best/")}
-        if _shapes(arrays) != _shapes({**self._arrays(), **{f"best/{name}": array for name, array in best.items()}}):
-            self._log(f"{self._path.name} is of another training, which begins anew")
-            return None
-        self._assign(arrays, figures["updates"])
-        self._log(f"goes on after epoch {len(figures['history'])}")
-        return Finished(best, figures["best_score"], figures["history"])
+        self._assign(arrays, updates)
+        self._log(f"goes on after epoch {len(finished.history)}")
+        return finished
+
+    def _read(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+        with safe_open(self._path, "np") as file:
+            metadata = file.metadata() or {}
+            if metadata.get("origin") != self._origin:
+                raise ValueError("its training began with something else")
+            return {name: file.get_tensor(name) for name in file.keys()}, json.loads(metadata["finished"])  # noqa: SIM118
 
     def _arrays(self) -> dict[str, NDArray[Any]]:
         variables = {f"variable/{number}": variable.numpy() for number, variable in enumerate(self._variables)}
@@ -102,10 +112,8 @@ class TrainingState:
         self._averages.updates = updates
 
 
-def _read(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
-    with safe_open(path, "np") as file:
-        figures = json.loads(file.metadata()["finished"])
-        return {name: file.get_tensor(name) for name in file.keys()}, figures  # noqa: SIM118 - no mapping
+def _best(weights: Weights) -> dict[str, NDArray[Any]]:
+    return {f"best/{name}": array for name, array in weights.items()}
 
 
 def _shapes(arrays: Arrays) -> dict[str, tuple[int, ...]]:

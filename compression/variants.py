@@ -72,7 +72,8 @@ def nodes_of(variant: Variant, model: Bundle, data_digest: str) -> list[StepNode
     for step in variant.chain.steps:
         parent = nodes[-1].key if nodes else None
         settings = _as_before(step.model_dump(mode="json"))
-        key = digest_of([parent or model.digest, step.kind, settings, variant.seed, data_digest])
+        taught = [known] if step.learns_features and known else []
+        key = digest_of([parent or model.digest, step.kind, settings, variant.seed, data_digest, *taught])
         nodes.append(StepNode(key, parent, step, variant.model, variant.seed, known))
         known = key if "decoder" in step.moves else known
     return nodes

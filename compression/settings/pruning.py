@@ -109,6 +109,8 @@ class Supermask(Step):
     @model_validator(mode="after")
     def _fits(self) -> Supermask:
         _check_restart(self.kind, self.part, self.restart)
+        if self.learns_features and "decoder" in self.moves:
+            raise ValueError("training and fine_tuning both learn features, or neither does")
         return self
 
     @property

@@ -35,7 +35,7 @@ class Step(Settings):
 
     @property
     def learns_features(self) -> bool:
-        """Whether one of them is of the encoder's features."""
+        """Whether one of its trainings is of the encoder's features."""
         return any(training.objective == "features" for training in self.trainings)
 
     @property

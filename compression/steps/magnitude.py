@@ -155,13 +155,13 @@ class GradualMasks(Constraint):
         self.places = places
         self._step = step
         self._patterns = [PATTERNS[step.pattern](place, step) for place in places]
-        self._masks: _Masks | None = None
         self._updates = 0
+        self._masks: _Masks  # from `begin` on
 
     @property
     def state(self) -> Sequence[tf.Variable]:
         """See `Constraint`: the masks."""
-        return self._masks.kept if self._masks else ()
+        return self._masks.kept
 
     def begin(self, updates: int) -> None:
         """See `Constraint`."""
@@ -172,19 +172,17 @@ class GradualMasks(Constraint):
     def after_update(self, update: int, updates: int) -> None:
         """See `Constraint`."""
         del updates
-        if self._masks is not None:
-            self._masks.advance(update + 1)
+        self._masks.advance(update + 1)
 
     def is_settled(self, share: float) -> bool:
         """See `Constraint`: once the schedule has ended."""
-        return self._masks is not None and round(share * self._updates) >= self._masks.course.end
+        return round(share * self._updates) >= self._masks.course.end
 
     @contextmanager
     def materialized(self) -> Iterator[None]:
         """See `Constraint`: averages of weights remember what was there before it was pruned."""
         weights = [place.variable.numpy() for place in self.places]
-        if self._masks is not None:
-            self._masks.apply()
+        self._masks.apply()
         try:
             yield
         finally:

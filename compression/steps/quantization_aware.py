@@ -110,6 +110,7 @@ class _Rounding(Constraint):
     @property
     def state(self) -> None:
         """See `Constraint`: each epoch's ranges are more than variables."""
+        return None
 
     def after_update(self, update: int, updates: int) -> None:
         """See `Constraint`."""

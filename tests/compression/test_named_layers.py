@@ -126,7 +126,7 @@ def test_the_decoder_decides_whose_features_can_be_learnt(manifest: Manifest) ->
     last = {"training": {"objective": "features", "encoder_from": "Conv_1"}}
     pruned = ("magnitude", {"part": "encoder", "sparsity": 0.5, **last})
     exchanged = ("architecture", OTHER)
-    check(manifest, exchanged, ("fine_tune", WORDS), ("fine_tune", last))
+    check(manifest, exchanged, ("fine_tune", WORDS), pruned, ("fine_tune", last))
     check(manifest, exchanged, pruned)  # its own from before
     with pytest.raises(StepError, match=r"fine_tune: .* gives 49 x 576 features, what teaches it 49 x 1280$"):
         check(manifest, exchanged, ("fine_tune", last))

@@ -27,6 +27,7 @@ WORDS = {"encoder_from": "block_13"}
 ENCODER_PRUNED = ("magnitude", {"part": "encoder", "sparsity": 0.3, "training": WORDS})
 ENCODER_PRUNED_ON_FEATURES = ("magnitude", {"part": "encoder", "sparsity": 0.3, "training": FEATURES})
 ENCODER_CLUSTERED = ("cluster", {"part": "encoder"})
+ALL_FEATURES = {"objective": "features", "encoder_from": "pixels"}
 FEATURES_TUNED = ("fine_tune", {"training": FEATURES})
 ENCODER_CLUSTERED_ON_FEATURES = ("cluster", {"part": "encoder", "training": FEATURES})
 ENCODER_AWARE_ON_FEATURES = ("quantization_aware", {"part": "encoder", "training": FEATURES})
@@ -71,6 +72,8 @@ def test_pruning_clustering_and_awareness_follow_each_other() -> None:
         ([FEATURES_TUNED], 0, "gives them already"),
         ([ENCODER_PRUNED, FEATURES_TUNED], 1, "gives them already"),
         ([ENCODER_PRUNED_ON_FEATURES, ("fine_tune", {}), FEATURES_TUNED], 2, "gives them already"),
+        ([("hard", {"part": "decoder", "sparsity": 0.5, "training": FEATURES})], 0, "gives them already"),
+        ([("snip", {"part": "encoder", "sparsity": 0.5, "training": ALL_FEATURES})], 0, "gives them already"),
     ],
 )
 def test_a_senseless_order_is_refused_with_its_reason(
@@ -119,6 +122,8 @@ def test_a_step_that_undoes_in_training_what_was_done_to_the_other_part_is_refus
         [AWARE, ENCODER_AWARE_ON_FEATURES, BOTH],
         [PRUNED, ENCODER_PRUNED, BOTH],
         [PRUNED, ENCODER_PRUNED_ON_FEATURES, FEATURES_TUNED, FEATURES_TUNED, BOTH],
+        [ENCODER_PRUNED_ON_FEATURES, ("cluster", {"part": "decoder", "training": FEATURES}), BOTH],
+        [("snip", {"part": "encoder", "sparsity": 0.5, "training": FEATURES}), BOTH],
     ],
 )
 def test_a_step_that_leaves_alone_or_preserves_what_was_done_to_the_other_part_may_follow(

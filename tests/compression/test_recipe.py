@@ -56,6 +56,11 @@ def test_every_recipe_that_comes_along_is_sensible(path: Path) -> None:
             r"line 4: supermask\.sparsity: Input should be less than 1",
         ),
         ("name: x\nsteps:\n  - supermask: {sparsity: 0.9, epoch: 3}\n", r"line 3: supermask\.epoch: Extra inputs"),
+        (
+            "name: x\nsteps:\n  - supermask:\n      sparsity: 0.5\n      part: encoder\n"
+            "      fine_tuning: {objective: features, encoder_from: pixels}\n",
+            "line 3: supermask: training and fine_tuning both learn features, or neither does",
+        ),
         ("name: x\nsteps:\n  - hard: {part: decoder}\n", r"line 3: hard\.sparsity: Field required"),
         ("name: x\nsteps:\n  - quantize\n", "line 3: quantize: quantize needs a format"),
         ("- a\n", "line 1: a mapping with name, steps is needed"),

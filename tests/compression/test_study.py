@@ -79,6 +79,19 @@ variants:
     assert aware.known == last.known == tuned.key
 
 
+def test_what_teaches_features_is_part_of_a_step(tmp_path: Path, tiny_bundle: Path) -> None:
+    aware = "quantization_aware: {part: encoder, training: {objective: features, encoder_from: block_6}}"
+    text = f"name: s\nvariants:\n  a:\n    - {aware}\n    - quantize: {{encoder: int8}}\n"
+    model = open_bundle(tiny_bundle)
+    first = nodes_of(study(tmp_path, text).variants[1], model, "data")[0]
+    settings = first.step.model_dump(mode="json")
+    del settings["training"]["dropout_scale"]
+    assert first.key == digest_of([model.digest, first.step.kind, settings, 1, "data"])
+    tuned = text.replace("  a:\n", "  a:\n    - fine_tune: {}\n")
+    words, second, _ = nodes_of(study(tmp_path, tuned).variants[1], model, "data")
+    assert second.key == digest_of([words.key, second.step.kind, settings, 1, "data", words.key])
+
+
 def test_a_setting_that_came_later_leaves_other_steps_what_they_were(tmp_path: Path, tiny_bundle: Path) -> None:
     text = """name: s
 variants:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from caption_core.bundle import open_bundle
 from caption_core.models.weights import Weights, bundle_weights
@@ -19,6 +20,7 @@ from compression.settings.step import Step
 from compression.settings.training import Training
 from compression.step_registry import apply_step
 from compression.variants import RECORD
+from tests.compression.builders import with_weights
 from tests.compression.conftest import MakeContext
 
 TRAINING = Training(epochs=2, learning_rate=0.01, warmup_steps=0, batch_images=4)
@@ -29,6 +31,16 @@ CLUSTERED = Cluster(part="decoder", clusters=6, training=TRAINING)
 
 class ProcessLostError(Exception):
     """What ends a step's process."""
+
+
+@pytest.fixture(scope="module")
+def sparse(tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle whose decoder has zeros, which trainings keep."""
+
+    def prune(name: str, array: NDArray[np.float32]) -> NDArray[np.float32]:
+        return np.where(np.abs(array) < 0.01, np.float32(0), array) if name.startswith("decoder/") else array
+
+    return with_weights(tiny_bundle, tmp_path_factory.mktemp("sparse") / "bundle", prune)
 
 
 def lost_after(epochs: int, context: StepContext) -> StepContext:
@@ -56,13 +68,14 @@ def result(folder: Path) -> tuple[Weights, list[dict[str, Any]]]:
 
 @pytest.mark.parametrize(("step", "losses"), [(GATED, (1, 2)), (GRADUAL, (1,)), (CLUSTERED, (1,))])
 def test_an_interrupted_step_goes_on_as_if_nothing_had_happened(
-    make_context: MakeContext, step: Step, losses: tuple[int, ...]
+    make_context: MakeContext, sparse: Path, step: Step, losses: tuple[int, ...]
 ) -> None:
-    whole, again = make_context(name="whole"), make_context(name="again")
+    whole, again = (make_context(parent=sparse, name=name) for name in ("whole", "again"))
     apply_step(step, whole)
     for epochs in losses:
         with pytest.raises(ProcessLostError):
-            apply_step(step, lost_after(epochs, make_context(name="again")))
+            apply_step(step, lost_after(epochs, again))
+        again.folder.joinpath("trainings", "_0.partial").write_bytes(b"what a kill left of a file")
     resumed, lines = told(again)
     apply_step(step, resumed)
 
@@ -75,16 +88,35 @@ def test_an_interrupted_step_goes_on_as_if_nothing_had_happened(
     assert {path.name for path in again.folder.iterdir()} == {"bundle", RECORD}
 
 
+def test_epochs_of_another_parent_are_of_no_use(make_context: MakeContext, sparse: Path) -> None:
+    with pytest.raises(ProcessLostError):
+        apply_step(GRADUAL, lost_after(1, make_context(parent=sparse)))
+    context, lines = told(make_context())
+    apply_step(GRADUAL, context)
+    assert any("began with something else" in line for line in lines)
+    assert sum(line.startswith("epoch=") for line in lines) == 2
+
+
+def test_a_step_that_can_not_keep_its_epochs_is_taken_all_the_same(make_context: MakeContext) -> None:
+    context, lines = told(make_context())
+    context.folder.mkdir()
+    context.folder.joinpath("trainings").write_text("no folder")
+    apply_step(GRADUAL, context)
+    assert sum("can't be kept" in line for line in lines) == 2
+    assert context.output.exists()
+
+
 @pytest.mark.parametrize("content", [b"no tensors", None])
 def test_a_file_that_is_of_no_use_costs_a_line_and_the_epochs(make_context: MakeContext, content: bytes | None) -> None:
     with pytest.raises(ProcessLostError):
         apply_step(GRADUAL, lost_after(1, make_context()))
     context, lines = told(make_context())
-    path = context.folder / "training-0.safetensors"
+    path = context.folder / "trainings" / "0.safetensors"
     step: Step = GRADUAL
     if content is None:
         step = GRADUAL.model_copy(update={"layers": ("gates_from_h",)})  # fewer masks
     else:
+        assert path.exists()
         path.write_bytes(content)
     apply_step(step, context)
     assert sum("begins anew" in line for line in lines) == 1

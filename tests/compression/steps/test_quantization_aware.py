@@ -30,7 +30,7 @@ _TRAINING = Training(learning_rate=1e-3, warmup_steps=0, views=1)
 @pytest.fixture
 def context(make_context: MakeContext, tiny_bundle: Path, tmp_path: Path) -> StepContext:
     parent = open_bundle(bundle_with_slim_encoder(tiny_bundle, tmp_path / "parent"))
-    return replace(make_context(), parent=parent, teacher=parent, cache=tmp_path / "cache")
+    return replace(make_context(), parent=parent, teacher=parent, known=parent, cache=tmp_path / "cache")
 
 
 def _images(context: StepContext) -> NDArray[np.uint8]:
@@ -69,6 +69,7 @@ def test_training_on_the_features_brings_the_graph_nearer_to_them(context: StepC
     assert graph is not None
     assert _error(graph, context) < 0.9 * _error(export_quantized(untrained), context)
     record = json.loads((context.folder / RECORD).read_text())
+    assert {path.name for path in context.folder.iterdir()} == {"bundle", RECORD}
     assert len(record["history"]) == 5
     assert record["schemes"] == {"QAT": 35}
     parent, weights = bundle_weights(context.parent), bundle_weights(child)
