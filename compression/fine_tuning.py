@@ -44,7 +44,7 @@ _LOG_INTERVAL_S = 15.0
 
 
 class Tuner:
-    """Trains a model under a constraint, and leaves the best epoch's weights in it.
+    """Trains a model under a constraint, and leaves the best epoch's weights in it, or its own where none is better.
 
     Zeros of the weights stay zeros, whatever the constraint.
 
@@ -96,7 +96,7 @@ class Tuner:
         epochs, averages = self._training.epochs, AveragedWeights(list(self._variables), _EMA_DECAY)
         self._constraint.begin(epochs * len(self._plan(0)))
         state = self._state(averages)
-        finished = (state.restore(self._weights()) if state else None) or Finished(self._weights())
+        finished = (state.restore(self._weights()) if state else None) or self._beginning()
         for epoch in range(len(finished.history), epochs):
             started = time.monotonic()
             loss = self._train_epoch(epoch, averages)
@@ -117,6 +117,17 @@ class Tuner:
             self._context.log(" ".join(f"{name}={value}" for name, value in entry.items()))
         self._assign(finished.best)
         return finished.history
+
+    def _beginning(self) -> Finished:
+        """The model as it is, scored where the constraint holds already."""
+        finished = Finished(self._weights())
+        if self._constraint.is_settled(0.0):
+            metric = _metric(self._training)
+            with self._constraint.materialized():
+                finished.best, score = self._weights(), self._objective.dev_scores()[metric]
+            finished.best_score = float(np.nextafter(score, -np.inf))  # an epoch that is as good is taken
+            self._context.log(f"before training: dev_{metric}={score:.4f}")
+        return finished
 
     def _state(self, averages: AveragedWeights) -> TrainingState | None:
         """Where this training is kept; None where it can't be."""

@@ -30,8 +30,8 @@ class Finished:
     """What finished epochs left.
 
     Attributes:
-        best: the best epoch's weights.
-        best_score: their score; -inf before one counted.
+        best: the best weights, those of an epoch or those before the first.
+        best_score: their score; -inf where none counts yet.
         history: an entry an epoch.
     """
 

@@ -10,7 +10,7 @@ from compression.settings.fine_tuning import FineTune
 
 
 def apply(step: FineTune, context: StepContext) -> Bundle:
-    """Train the parent's model, and keep the best epoch's weights.
+    """Train the parent's model, and keep the best epoch's weights, or its own.
 
     Raises:
         UsageError: no data to train on.

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -39,6 +40,20 @@ def test_zeros_stay_and_the_other_weights_train(make_context: MakeContext) -> No
     record = json.loads((context.folder / RECORD).read_text())
     assert record["kind"] == "fine_tune"
     assert [epoch["epoch"] for epoch in record["history"]] == [1, 2]
+
+
+def test_a_training_that_does_harm_leaves_the_captioner_as_it_was(make_context: MakeContext) -> None:
+    trained = apply(
+        FineTune(training=Training(epochs=4, learning_rate=0.01, warmup_steps=0)), make_context(name="first")
+    )
+    lines: list[str] = []
+    harmful = FineTune(training=Training(epochs=1, learning_rate=1.0, warmup_steps=0))
+    bundle = apply(harmful, replace(make_context(parent=trained.folder, name="second"), log=lines.append))
+    before, after = bundle_weights(trained), bundle_weights(bundle)
+    assert all((after[name] == weight).all() for name, weight in before.items())
+    scores = [float(line.split("dev_CIDEr-D=")[1].split()[0]) for line in lines if "dev_CIDEr-D=" in line]
+    assert len(scores) == 2
+    assert scores[0] > scores[1]
 
 
 def with_dropout(bundle: Bundle, folder: Path, rate: float) -> Path:

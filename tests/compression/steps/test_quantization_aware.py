@@ -80,7 +80,7 @@ def test_training_on_the_features_brings_the_graph_nearer_to_them(context: StepC
 
 @pytest.mark.slow
 def test_training_on_captions_moves_both_parts_and_ranges_survive_what_follows(context: StepContext) -> None:
-    training = _TRAINING.model_copy(update={"encoder_from": "pixels", "epochs": 1})
+    training = _TRAINING.model_copy(update={"encoder_from": "pixels", "epochs": 8, "learning_rate": 0.005})
     child = apply(QuantizationAware(part="encoder", training=training), context)
     parent, weights = bundle_weights(context.parent), bundle_weights(child)
     for name in ("encoder/Conv1/kernel", "encoder/bn_Conv1/gamma", "decoder/embedding"):
