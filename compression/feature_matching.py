@@ -170,7 +170,7 @@ def on_grid_of(student: tf_keras.Model, teacher: tf_keras.Model) -> tf_keras.Mod
     (height, width, channels), found = _grid(student), _grid(teacher)
     if found[2] != channels or found[0] < height or found[1] < width:
         return None
-    rows, columns = _overlaps(found[0], height), _overlaps(found[1], width)
+    rows, columns = overlaps(found[0], height), overlaps(found[1], width)
 
     def average(features: tf.Tensor) -> tf.Tensor:
         cells = tf.einsum("yh,xw,bhwc->byxc", rows, columns, tf.reshape(features, (-1, *found)))
@@ -187,7 +187,7 @@ def _grid(encoder: tf_keras.Model) -> tuple[int, int, int]:
     return (1, 1, *shape) if len(shape) == 1 else shape
 
 
-def _overlaps(found: int, wanted: int) -> NDArray[np.float32]:
+def overlaps(found: int, wanted: int) -> NDArray[np.float32]:
     """Which share of each of `wanted` equal cells lies in each of `found` along the same side, [wanted, found]."""
     ends = np.arange(1, wanted + 1)[:, None] * found / wanted
     cells = np.arange(found)

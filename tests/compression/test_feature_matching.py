@@ -20,9 +20,8 @@ from caption_core.models.encoders import build_encoder, split_encoder
 from caption_core.runtimes.tensorflow import load_model
 from caption_core.training.features import FeatureCache, cached_features
 from caption_core.training.objectives import ImageBatch
-from compression import feature_matching
 from compression.context import StepContext
-from compression.feature_matching import FeatureMatching, on_grid_of
+from compression.feature_matching import FeatureMatching, on_grid_of, overlaps
 from compression.fine_tuning import Tuner, load_training_data
 from compression.settings.training import Training
 from tests.compression.builders import loaded, with_weights
@@ -167,9 +166,9 @@ def test_a_teacher_of_larger_images_is_averaged_over_the_students_cells(side_of_
 
 @given(found=st.integers(1, 40), wanted=st.integers(1, 40))
 def test_cells_share_out_a_side_evenly(found: int, wanted: int) -> None:
-    overlaps = feature_matching._overlaps(found, wanted)
-    np.testing.assert_allclose(overlaps.sum(axis=1), 1, rtol=1e-5)
-    np.testing.assert_allclose(overlaps.sum(axis=0), wanted / found, rtol=1e-5)
+    shares = overlaps(found, wanted)
+    np.testing.assert_allclose(shares.sum(axis=1), 1, rtol=1e-5)
+    np.testing.assert_allclose(shares.sum(axis=0), wanted / found, rtol=1e-5)
 
 
 def test_a_smaller_grid_and_other_channels_teach_nothing(side_of_two: tf_keras.Model) -> None:
