@@ -106,7 +106,7 @@ class Tuner:
                 score = scores[_metric(self._training)]
                 # An epoch before the constraint has settled is not what was asked for, however good.
                 if self._constraint.is_settled((epoch + 1) / epochs) and score > finished.best_score:
-                    finished.best, finished.best_score = self._weights(), score
+                    finished.best, finished.best_score, finished.best_epoch = self._weights(), score, epoch + 1
             averages.swap()
             entry = {"epoch": epoch + 1, "loss": round(loss, 4), "seconds": round(time.monotonic() - started, 1)}
             entry |= {f"dev_{name}": round(value, 4) for name, value in scores.items()} | self._constraint.figures()
@@ -116,6 +116,7 @@ class Tuner:
                 state.save(finished)
             self._context.log(" ".join(f"{name}={value}" for name, value in entry.items()))
         self._assign(finished.best)
+        self._context.log(f"keeps epoch {finished.best_epoch}" if finished.best_epoch else "keeps what it began with")
         return finished.history
 
     def _beginning(self) -> Finished:

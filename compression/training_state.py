@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,11 +32,13 @@ class Finished:
     Attributes:
         best: the best weights, those of an epoch or those before the first.
         best_score: their score; -inf where none counts yet.
+        best_epoch: the epoch, from 1; 0 for before the first.
         history: an entry an epoch.
     """
 
     best: Weights
     best_score: float = -np.inf
+    best_epoch: int = 0
     history: History = field(default_factory=list)
 
 
@@ -65,7 +67,7 @@ class TrainingState:
     def save(self, finished: Finished) -> None:
         """Write the state after an epoch, whole or not at all. Where it can't be written, training goes on without."""
         arrays = self._arrays() | _best(finished.best)
-        figures = {"best_score": finished.best_score, "history": finished.history, "updates": self._averages.updates}
+        figures = asdict(replace(finished, best={})) | {"updates": self._averages.updates}
         # Not np.ascontiguousarray: it would turn a scalar into a vector.
         content = {name: np.asarray(array, order="C") for name, array in arrays.items()}
         try:
@@ -85,8 +87,9 @@ class TrainingState:
             arrays, figures = self._read()
             if _shapes(arrays) != _shapes(self._arrays() | _best(weights)):
                 raise ValueError("it is of another model")
+            updates = figures.pop("updates")
             best = {name: arrays[key] for name, key in zip(weights, _best(weights), strict=True)}
-            finished, updates = Finished(best, figures["best_score"], figures["history"]), figures["updates"]
+            finished = Finished(**figures | {"best": best})
         except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
             self._log(f"training {self._path.stem} begins anew: {self._path.name} is of no use: {error}")
             return None

@@ -51,6 +51,7 @@ def test_a_training_that_does_harm_leaves_the_captioner_as_it_was(make_context: 
     bundle = apply(harmful, replace(make_context(parent=trained.folder, name="second"), log=lines.append))
     before, after = bundle_weights(trained), bundle_weights(bundle)
     assert all((after[name] == weight).all() for name, weight in before.items())
+    assert lines[-1] == "keeps what it began with"
     scores = [float(line.split("dev_CIDEr-D=")[1].split()[0]) for line in lines if "dev_CIDEr-D=" in line]
     assert len(scores) == 2
     assert scores[0] > scores[1]
