@@ -12,9 +12,8 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save
 
-from caption_core.models.weights import Weights
+from caption_core.models.weights import Weights, weights_bytes
 from caption_core.training.optimization import AveragedWeights
 from compression.files import write_bytes
 
@@ -68,10 +67,9 @@ class TrainingState:
         """Write the state after an epoch, whole or not at all. Where it can't be written, training goes on without."""
         arrays = self._arrays() | _best(finished.best)
         figures = asdict(replace(finished, best={})) | {"updates": self._averages.updates}
-        # Not np.ascontiguousarray: it would turn a scalar into a vector.
-        content = {name: np.asarray(array, order="C") for name, array in arrays.items()}
+        content = weights_bytes(arrays, {"origin": self._origin, "finished": json.dumps(figures)})
         try:
-            write_bytes(self._path, save(content, {"origin": self._origin, "finished": json.dumps(figures)}))
+            write_bytes(self._path, content)
         except OSError as error:
             self._log(f"the epoch can't be kept for a process after this one: {error}")
 

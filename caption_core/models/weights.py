@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tf_keras
@@ -44,10 +45,10 @@ def save_weights(weights: Weights, path: Path) -> None:
     path.write_bytes(weights_bytes(weights))
 
 
-def weights_bytes(weights: Weights) -> bytes:
-    """The content of a safetensors file."""
+def weights_bytes(weights: Mapping[str, NDArray[Any]], metadata: dict[str, str] | None = None) -> bytes:
+    """The content of a safetensors file, with texts by name beside the arrays."""
     # Not np.ascontiguousarray: it would turn a scalar into a vector.
-    return save({name: np.asarray(array, order="C") for name, array in weights.items()})
+    return save({name: np.asarray(array, order="C") for name, array in weights.items()}, metadata)
 
 
 def load_weights(path: Path) -> Weights:
