@@ -40,14 +40,14 @@ class Conversion:
         format: of weights and activations.
         samples: what the ranges of activations are measured on; for calibrated formats.
         kept: layers that stay in float.
-        uint8_input: a graph of one float32 input gets one of uint8, quantized in steps of one; for int8.
+        level_input: a graph of one float32 input of levels of 0 to 255 gets one of int8, levels less 128; for int8.
         sparse: kernels of many zeros are stored as sparse tensors, which runtimes with sparse kernels use; for float32.
     """
 
     format: Format
     samples: Sequence[Sample] = ()
     kept: KeptFloat = NOTHING_KEPT
-    uint8_input: bool = False
+    level_input: bool = False
     sparse: bool = False
 
 
@@ -93,17 +93,17 @@ def _set_format(converter: tf.lite.TFLiteConverter, conversion: Conversion) -> N
     if chosen in CALIBRATED:
         converter.representative_dataset = lambda: iter(conversion.samples)
         # Integers only where pixels are integers too: a decoder's state and an encoder in int16 begin in float.
-        others = [] if conversion.uint8_input and not conversion.kept else [tf.lite.OpsSet.TFLITE_BUILTINS]
+        others = [] if conversion.level_input and not conversion.kept else [tf.lite.OpsSet.TFLITE_BUILTINS]
         converter.target_spec.supported_ops = [_OPERATIONS[chosen], *others]
-    if conversion.uint8_input and not conversion.kept:
-        converter.inference_input_type = tf.uint8
+    if conversion.level_input and not conversion.kept:
+        converter.inference_input_type = tf.int8
 
 
 def _partly_int8(converter: tf.lite.TFLiteConverter, conversion: Conversion) -> bytes:
     # The converter takes no names of layers, but the quantization that it calls does, on a graph that has its ranges.
     converter._experimental_calibrate_only = True
     calibrated = converter.convert()
-    pixels = tf.uint8 if conversion.uint8_input else tf.float32
+    pixels = tf.int8 if conversion.level_input else tf.float32
     nodes = conversion.kept.nodes(calibrated)
     return bytes(mlir_quantize(calibrated, input_data_type=pixels, denylisted_nodes=nodes))
 

@@ -258,8 +258,8 @@ def export_trained_quantization(bundle: Bundle) -> bytes | None:
     No images are needed. Convert by `export_encoder`, with calibration, where this returns None.
 
     Returns:
-        A LiteRT graph, int8 throughout: `pixels` uint8 [batch, height, width, 3] to `features` float32 [batch, L,
-        channels]. None if the encoder was not trained for int8.
+        A LiteRT graph, int8 throughout: `pixels` int8 [batch, height, width, 3], levels less 128, to `features` float32
+        [batch, L, channels]. None if the encoder was not trained for int8.
 
     Raises:
         BundleError: weights or ranges don't fit the bundle's architecture.
@@ -282,5 +282,5 @@ def export_quantized(quantized: tf_keras.Model) -> bytes:
         tf.saved_model.save(module, folder, signatures=graph.get_concrete_function())
         converter = tf.lite.TFLiteConverter.from_saved_model(folder)
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
-        converter.inference_input_type = tf.uint8
+        converter.inference_input_type = tf.int8
         return share_equal_buffers(converter.convert())

@@ -43,7 +43,8 @@ def export_encoder(
         kept: layers that stay in float.
 
     Returns:
-        A LiteRT graph: `pixels` uint8 [batch, height, width, 3] to `features` float32 [batch, L, channels].
+        A LiteRT graph: `pixels` uint8 [batch, height, width, 3], of an int8 graph int8, levels less 128, to `features`
+        float32 [batch, L, channels].
 
     Raises:
         UsageError: the format can't keep layers in float.
@@ -57,7 +58,7 @@ def export_encoder(
         lambda pixels: {"features": encoder(tf.cast(pixels, tf.float32), training=False)}, input_signature=[pixels]
     )
     samples = [{"pixels": image[None].astype(pixels.dtype.as_numpy_dtype)} for image in calibration]
-    conversion = Conversion(chosen, samples, kept, uint8_input=is_int8, sparse=sparse)
+    conversion = Conversion(chosen, samples, kept, level_input=is_int8, sparse=sparse)
     return convert(encoder, graph.get_concrete_function(), conversion)
 
 

@@ -21,6 +21,8 @@ ENCODER, DECODER_START, DECODER_STEP = "encoder.tflite", "decoder_start.tflite",
 # The encoder runs this many images at a time: a convolution net gains nothing from more, and its memory stays small.
 _ENCODER_BATCH = 8
 
+_SIGN_BIT = np.uint8(128)
+
 _NEXT = "next_"  # before a state's name: its value after the step
 
 Arrays = dict[str, NDArray[np.float32]]
@@ -62,18 +64,38 @@ class LiteRTRuntime:
     """
 
     def __init__(self, bundle: Bundle, *, threads: int) -> None:
-        self._encoder = _Graph(GraphFile.of(bundle, ENCODER), threads)
-        start, step = (GraphFile.of(bundle, name) for name in (DECODER_START, DECODER_STEP))
+        encoder, start, step = (GraphFile.of(bundle, name) for name in (ENCODER, DECODER_START, DECODER_STEP))
+        self._encoder = LiteRTEncoder(encoder, threads=threads)
         self._decoder = LiteRTDecoder(start, step, threads=threads)
 
     def encode(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """See `Runtime.encode`."""
-        chunks = [images[i : i + _ENCODER_BATCH] for i in range(0, len(images), _ENCODER_BATCH)]
-        return np.concatenate([self._encoder({"pixels": chunk})["features"] for chunk in chunks])
+        return self._encoder.encode(images)
 
     def start(self, features: NDArray[np.float32]) -> tuple[State, Step]:
         """See `Runtime.start`."""
         return self._decoder.start(features)
+
+
+class LiteRTEncoder:
+    """An encoder's graph: `pixels` of uint8, or of int8, which is levels less 128, to `features`.
+
+    Args:
+        graph: it.
+        threads: threads of the interpreter.
+    """
+
+    def __init__(self, graph: GraphFile, *, threads: int) -> None:
+        self._graph = _Graph(graph, threads)
+
+    def encode(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """See `Runtime.encode`."""
+        chunks = [images[i : i + _ENCODER_BATCH] for i in range(0, len(images), _ENCODER_BATCH)]
+        return np.concatenate([self._graph({"pixels": self._levels(chunk)})["features"] for chunk in chunks])
+
+    def _levels(self, images: NDArray[np.uint8]) -> NDArray[np.uint8] | NDArray[np.int8]:
+        # LiteRT's own operation from uint8 to int8 takes as long as a layer.
+        return (images ^ _SIGN_BIT).view(np.int8) if self._graph.inputs["pixels"] == np.int8 else images
 
 
 class LiteRTDecoder:
@@ -90,7 +112,7 @@ class LiteRTDecoder:
     def __init__(self, start: GraphFile, step: GraphFile, *, threads: int) -> None:
         self._start, self._step = _Graph(start, threads), _Graph(step, threads)
         self._state = sorted(name.removeprefix(_NEXT) for name in self._step.outputs if name.startswith(_NEXT))
-        if not self._state or not {*self._state, "tokens"} <= self._step.inputs:
+        if not self._state or not {*self._state, "tokens"} <= self._step.inputs.keys():
             raise BundleError(f"{step.path}: not a decoder's step: its state is not named")
 
     def start(self, features: NDArray[np.float32]) -> tuple[State, Step]:
@@ -119,7 +141,11 @@ class _Step:
 
 
 class _Graph:
-    """One LiteRT graph with named inputs and outputs; follows its inputs' batch sizes."""
+    """One LiteRT graph with named inputs and outputs; follows its inputs' batch sizes.
+
+    Attributes:
+        inputs: their types by name.
+    """
 
     def __init__(self, file: GraphFile, threads: int) -> None:
         source = {"model_content": file.content} if file.content is not None else {"model_path": str(file.path)}
@@ -128,15 +154,13 @@ class _Graph:
             runner = self._interpreter.get_signature_runner("serving_default")
         except (ValueError, RuntimeError) as error:
             raise BundleError(f"{file.path}: not a LiteRT graph of a captioner: {error}") from error
-        self._inputs = {name: detail["index"] for name, detail in runner.get_input_details().items()}
+        self.inputs: dict[str, type[np.generic]] = {}
+        self._inputs: dict[str, int] = {}
+        for name, detail in runner.get_input_details().items():
+            self.inputs[name], self._inputs[name] = detail["dtype"], detail["index"]
         self._outputs = {name: detail["index"] for name, detail in runner.get_output_details().items()}
         self._shapes: dict[str, tuple[int, ...]] = {}
         self._held: weakref.ref[_Held] | None = None
-
-    @property
-    def inputs(self) -> set[str]:
-        """Their names."""
-        return set(self._inputs)
 
     @property
     def outputs(self) -> set[str]:

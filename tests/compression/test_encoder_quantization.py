@@ -24,7 +24,7 @@ from compression.encoder_quantization import (
     scheme_of,
     settle,
 )
-from tests.compression.builders import small_encoder, small_images
+from tests.compression.builders import exported_features, small_encoder, small_images
 
 _CLUSTERS = 8
 
@@ -89,8 +89,7 @@ def _with(change: Callable[[NDArray[np.float32]], NDArray[np.float32]], layer: s
 def test_the_graph_gives_what_the_rounding_model_gives() -> None:
     encoder, images = small_encoder(), small_images()
     quantized = _calibrated(encoder)
-    interpreter = Interpreter(model_content=export_quantized(quantized))
-    features = interpreter.get_signature_runner()(pixels=images)["features"]
+    features = exported_features(export_quantized(quantized), images)
     in_float = encoder.predict_on_batch(images.astype(np.float32))
     rounding = quantized.predict_on_batch(images.astype(np.float32))
 
@@ -99,14 +98,17 @@ def test_the_graph_gives_what_the_rounding_model_gives() -> None:
     assert _relative(features, rounding) < 0.5 * _relative(rounding, in_float)
 
 
-def test_the_graph_takes_uint8_in_any_number_and_is_int8_throughout() -> None:
+def _in_float(interpreter: Interpreter) -> list[str]:
+    return [detail["name"] for detail in interpreter.get_tensor_details() if detail["dtype"] == np.float32]
+
+
+def test_the_graph_takes_int8_in_any_number_and_is_int8_throughout() -> None:
     interpreter = Interpreter(model_content=export_quantized(_calibrated(small_encoder())))
     runner = interpreter.get_signature_runner()
-    assert runner.get_input_details()["pixels"]["dtype"] == np.uint8
-    assert runner(pixels=small_images()[:3])["features"].shape == (3, 64, 8)
+    assert runner.get_input_details()["pixels"]["dtype"] == np.int8
+    assert runner(pixels=np.zeros((3, 32, 32, 3), np.int8))["features"].shape == (3, 64, 8)
 
-    floats = [detail["name"] for detail in interpreter.get_tensor_details() if detail["dtype"] == np.float32]
-    assert len(floats) == 1  # the features
+    assert len(_in_float(interpreter)) == 1  # the features
     assert not [detail for detail in interpreter._get_ops_details() if detail["op_name"].startswith("Flex")]
 
 
@@ -214,8 +216,7 @@ def test_other_encoders_that_round(name: str) -> None:
     tf_keras.utils.set_random_seed(1)
     encoder = build_encoder(EncoderConfig(name, image_size=(32, 32)))
     quantized = _calibrated(encoder)
-    interpreter = Interpreter(model_content=export_quantized(quantized))
-    features = interpreter.get_signature_runner()(pixels=small_images())["features"]
+    graph = export_quantized(quantized)
+    features = exported_features(graph, small_images())
     assert _relative(features, quantized.predict_on_batch(small_images().astype(np.float32))) < 0.1
-    floats = [detail["name"] for detail in interpreter.get_tensor_details() if detail["dtype"] == np.float32]
-    assert len(floats) == 1
+    assert len(_in_float(Interpreter(model_content=graph))) == 1

@@ -5,7 +5,6 @@ from typing import Any
 import numpy as np
 import pytest
 import tf_keras
-from ai_edge_litert.interpreter import Interpreter
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -22,6 +21,7 @@ from compression.calibration import greedy_captions
 from compression.export import as_multiples, export_decoder, export_encoder, quantize_rows
 from compression.kept_float import NOTHING_KEPT, kept_float
 from compression.settings.quantization import Format
+from tests.compression.builders import exported_features
 from tests.models.decoder_contract import CHANNELS, LOCATIONS, builtin_operations, custom_operations, tiny_decoder
 
 WORDS = 60
@@ -142,11 +142,6 @@ def small_encoder() -> CaptioningModel:
         ]
     )
     return CaptioningModel(encoder, tiny_decoder("merge"))
-
-
-def exported_features(graph: bytes, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-    features: NDArray[np.float32] = Interpreter(model_content=graph).get_signature_runner()(pixels=images)["features"]
-    return features
 
 
 @pytest.mark.parametrize("chosen", TOLERANCES)

@@ -4,7 +4,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tf_keras
-from ai_edge_litert.interpreter import Interpreter
 from numpy.typing import NDArray
 
 from caption_core.errors import UsageError
@@ -13,6 +12,7 @@ from caption_core.models.captioning import CaptioningModel
 from caption_core.models.decoder_configs import SoftAttentionConfig
 from caption_core.models.encoders import build_encoder, split_encoder
 from caption_core.models.soft_attention import SoftAttentionDecoder
+from caption_core.runtimes.litert import GraphFile, LiteRTEncoder
 from compression.export import export_encoder
 
 SIZE = (64, 64)
@@ -97,9 +97,9 @@ def test_an_encoder_exports_to_int8_without_flex_ops(name: str, weights: Path) -
     encoder = encoder_with_weights(name, weights)
     decoder = SoftAttentionDecoder(SoftAttentionConfig(vocabulary_size=10, feature_channels=4, units=4))
     images = photographs()
-    interpreter = Interpreter(model_content=export_encoder(CaptioningModel(encoder, decoder), images))
+    graph = GraphFile(Path("encoder.tflite"), export_encoder(CaptioningModel(encoder, decoder), images))
     # Running needs every operation to be one of LiteRT's own: this interpreter knows no other.
-    features = interpreter.get_signature_runner()(pixels=images)["features"]
+    features = LiteRTEncoder(graph, threads=1).encode(images)
     expected = run(encoder, images)
     # That it converts and runs, and that each photograph is known again; random weights tell nothing of its accuracy.
     likeness = np.corrcoef(features.reshape(4, -1), expected.reshape(4, -1))[:4, 4:]

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from ai_edge_litert.interpreter import Interpreter
 from numpy.typing import NDArray
 
 from caption_core.bundle import open_bundle
@@ -21,7 +20,7 @@ from compression.settings.quantization import QuantizationAware
 from compression.settings.training import Training
 from compression.steps.quantization_aware import apply
 from compression.variants import RECORD
-from tests.compression.builders import bundle_with_slim_encoder
+from tests.compression.builders import bundle_with_slim_encoder, exported_features
 from tests.compression.conftest import MakeContext
 
 _TRAINING = Training(learning_rate=1e-3, warmup_steps=0, views=1)
@@ -44,7 +43,7 @@ def _error(graph: bytes, context: StepContext) -> float:
     """Relative error of a graph's features from the parent's."""
     images = _images(context)
     wanted = load_model(context.parent).encoder.predict_on_batch(images.astype(np.float32))
-    found = Interpreter(model_content=graph).get_signature_runner()(pixels=images)["features"]
+    found = exported_features(graph, images)
     return float(np.linalg.norm(found - wanted) / np.linalg.norm(wanted))
 
 
