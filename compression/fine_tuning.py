@@ -23,7 +23,7 @@ from caption_core.training.data import TrainingData, load_data
 from caption_core.training.features import cached_features
 from caption_core.training.objectives import ImageBatch, Objective, OwnCaptions, References
 from caption_core.training.optimization import DRAWS, AveragedWeights, learning_rate
-from caption_core.training.selection import DevSet
+from caption_core.training.selection import DevSet, dev_features
 from caption_core.training.self_critical import CiderReward
 from caption_core.vocabulary import Vocabulary
 from compression.constraint import Constraint, FixedMasks
@@ -92,7 +92,7 @@ class Tuner:
         An entry has the epoch's loss, its dev scores, and the constraint's and the objective's figures.
         """
         if self._upper is not None:
-            self._objective.dev_scores()  # builds what is lazily built before weights are taken
+            next(dev_features(self._upper, self._dev))  # builds what is lazily built before weights are taken
         epochs, averages = self._training.epochs, AveragedWeights(list(self._variables), _EMA_DECAY)
         self._constraint.begin(epochs * len(self._plan(0)))
         state = self._state(averages)
