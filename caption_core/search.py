@@ -97,13 +97,20 @@ def search(step: Step, state: State, settings: SearchSettings) -> Hypotheses:
     return _BeamSearch(step, state, settings).run()
 
 
-def _log_probabilities(logits: NDArray[np.float32], position: int, settings: SearchSettings) -> NDArray[np.float32]:
-    """Log softmax of logits [B, K, V], with the tokens that must not stand at `position` at -inf.
+def _log_probabilities(
+    logits: NDArray[np.float32], before: NDArray[np.float32], position: int, settings: SearchSettings
+) -> NDArray[np.float32]:
+    """Log probabilities [B, K, V] of hypotheses that go on with each word, from theirs so far, `before` [B, K].
 
-    A caption has at least one word, and after `max_tokens` words only the end token may follow.
+    Tokens that must not stand at `position` have -inf: a caption has at least one word, and after `max_tokens` words
+    only the end token may follow.
     """
-    log_p: NDArray[np.float32] = logits - logits.max(axis=-1, keepdims=True)
-    log_p -= np.log(np.exp(log_p).sum(axis=-1, keepdims=True))
+    highest = logits.max(axis=-1)
+    shares = logits - highest[..., None]
+    np.exp(shares, out=shares)
+    # einsum, since a sum along the last axis takes three times as long.
+    normalizers = highest + np.log(np.einsum("bkv->bk", shares))
+    log_p: NDArray[np.float32] = logits + (before - normalizers)[..., None]
     if position == settings.max_tokens:
         ends = log_p[..., END].copy()
         log_p[:] = _IMPOSSIBLE
@@ -151,9 +158,9 @@ def _greedy(step: Step, state: State, settings: SearchSettings) -> Hypotheses:
     previous = np.full((batch, 1), START, np.int32)
     for position in range(settings.max_tokens + 1):
         logits, state = step(previous, state)
-        choices = _log_probabilities(logits, position, settings)[:, 0]  # [rows, V]
+        choices = _log_probabilities(logits, log_p[images, None], position, settings)[:, 0]  # [rows, V]
         best = choices.argmax(axis=-1).astype(np.int32)
-        log_p[images[~settled]] += np.take_along_axis(choices, best[:, None], -1)[~settled, 0]
+        log_p[images[~settled]] = np.take_along_axis(choices, best[:, None], -1)[~settled, 0]
         settled |= best == END
         rows = np.flatnonzero(~settled)
         if not len(rows):
@@ -235,8 +242,7 @@ class _BeamSearch:
         self, logits: NDArray[np.float32], position: int
     ) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.int32]]:
         """The 2K best (log probability, parent beam, word), each [B, 2K], best first."""
-        total = _log_probabilities(logits, position, self.settings)
-        total += self.live_log_p[:, :, None]
+        total = _log_probabilities(logits, self.live_log_p, position, self.settings)
         vocabulary = total.shape[-1]
         flat = total.reshape(len(total), -1)
         top = largest(flat, min(2 * self.width, flat.shape[1]))
