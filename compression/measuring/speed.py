@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -47,7 +47,7 @@ def measure_speeds(
     timing: Timing,
     files: Sequence[Path] = (),
     tell: Callable[[str], None] = lambda _: None,
-) -> dict[str, tuple[Speed, ...]]:
+) -> Iterator[dict[str, tuple[Speed, ...]]]:
     """Measure captioners in turns, so that what else the machine does meets all alike.
 
     A repeat visits one captioner after the other, each in a fresh process that keeps to as many cores as threads,
@@ -62,16 +62,16 @@ def measure_speeds(
             there are none.
         tell: takes a line a round.
 
-    Returns:
-        By name, for each number of threads and each beam width: the smallest batch and the fastest, where there are
-        two.
+    Yields:
+        After each repeat, what is known by then: by name, for each number of threads and each beam width, the smallest
+        batch and the fastest, where there are two.
 
     Raises:
         UsageError: there are fewer cores than threads.
         CapstanError: a captioner can't be measured; the message names it and the cause.
     """
     timing.check_cores()
-    found: dict[str, tuple[Speed, ...]] = dict.fromkeys(bundles, ())
+    before: dict[str, tuple[Speed, ...]] = dict.fromkeys(bundles, ())
     for threads in timing.threads:
         visit = _Visit(threads, files)
         passes = _plan(bundles, timing, visit, tell)
@@ -79,9 +79,12 @@ def measure_speeds(
         for repeat in range(timing.repeats):
             tell(f"speed, {threads} threads: repeat {repeat + 1} of {timing.repeats}")
             rounds.append({name: visit.run(bundle, passes[name]) for name, bundle in bundles.items()})
-        for name in bundles:
-            found[name] += tuple(_speeds(threads, passes[name], [times[name] for times in rounds]))
-    return found
+            found = {
+                name: before[name] + tuple(_speeds(threads, passes[name], [times[name] for times in rounds]))
+                for name in bundles
+            }
+            yield found
+        before = found
 
 
 def _plan(

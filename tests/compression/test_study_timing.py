@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -56,6 +56,7 @@ class Run:
         self.timed: list[list[str]] = []
         self.broken: set[str] = set()
         self.repeats = 0
+        self.most_repeats = 9
         monkeypatch.setattr(study_timing, "measure_speeds", self._speeds)
         monkeypatch.setattr(study_timing, "measure_loading", self._loading)
 
@@ -75,10 +76,14 @@ class Run:
             raise CapstanError(f"{bundle}: broken")
         return Loading(1.0, 0.5, 1.0, 1.0, 1.0)
 
-    def _speeds(self, bundles: Mapping[str, Path], timing: Timing, *_: Any) -> dict[str, tuple[Speed, ...]]:
+    def _speeds(self, bundles: Mapping[str, Path], timing: Timing, *_: Any) -> Iterator[dict[str, tuple[Speed, ...]]]:
         self.timed.append(list(bundles))
         rate = 1.1 ** len(self.timed)
-        return {name: tuple(speed(threads, rate, timing) for threads in timing.threads) for name in bundles}
+        for repeats in range(1, timing.repeats + 1):
+            if repeats > self.most_repeats:
+                raise KeyboardInterrupt
+            so_far = replace(timing, repeats=repeats)
+            yield {name: tuple(speed(threads, rate, so_far) for threads in timing.threads) for name in bundles}
 
 
 @pytest.fixture
@@ -106,6 +111,17 @@ def test_more_repeats_take_the_place_of_fewer(run: Run) -> None:
     run(replace(TIMING, repeats=3))
     run(TIMING)
     assert run.rates("a") == {1: pytest.approx(1.21)}
+
+
+def test_a_run_that_is_stopped_keeps_its_whole_repeats_and_the_next_times_all_again(run: Run) -> None:
+    run.most_repeats = 1
+    with pytest.raises(KeyboardInterrupt):
+        run(TIMING)
+    assert [one.repeats for one in run.found("b").speed] == [1]
+    run.most_repeats = 2
+    run(TIMING)
+    assert [one.repeats for one in run.found("b").speed] == [2]
+    assert len(run.timed) == 2
 
 
 def test_all_are_timed_again_where_one_is_new(run: Run) -> None:

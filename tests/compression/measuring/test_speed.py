@@ -1,10 +1,11 @@
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from caption_core.errors import CapstanError
+from compression.measurement import Speed
 from compression.measuring import speed
 from compression.measuring.speed import measure_speeds
 from compression.measuring.timing import Timing
@@ -46,8 +47,13 @@ def processes(monkeypatch: pytest.MonkeyPatch) -> FakeProcesses:
     return fake
 
 
+def measured(bundles: Mapping[str, Path], timing: Timing, **settings: Any) -> dict[str, tuple[Speed, ...]]:
+    """What is known after the last repeat."""
+    return list(measure_speeds(bundles, timing, **settings))[-1]
+
+
 def test_captioners_take_turns_after_a_round_that_tries_batches(processes: FakeProcesses) -> None:
-    measure_speeds(BUNDLES, Timing(threads=(1,), batches=(32, 1, 8), images=40, repeats=2))
+    measured(BUNDLES, Timing(threads=(1,), batches=(32, 1, 8), images=40, repeats=2))
     assert [name for name, _ in processes.visits] == ["a", "b", "a", "b", "a", "b"]
     # Ten images make one batch of 32 and two of 8.
     assert processes.visits[0][1] == processes.visits[1][1] == [(8, 3, 16, False), (32, 3, 32, False)]
@@ -56,7 +62,7 @@ def test_captioners_take_turns_after_a_round_that_tries_batches(processes: FakeP
 
 
 def test_speeds_are_medians_of_the_repeats(processes: FakeProcesses) -> None:
-    found = measure_speeds(BUNDLES, Timing(threads=(1,), batches=(1, 8, 32), images=40, repeats=2))
+    found = measured(BUNDLES, Timing(threads=(1,), batches=(1, 8, 32), images=40, repeats=2))
     single, batched = found["a"]
     assert len(processes.visits) == 2 + 2 * 2
     assert (single.batch, batched.batch, single.images, batched.images) == (1, 32, 40, 64)
@@ -74,9 +80,16 @@ def test_speeds_are_medians_of_the_repeats(processes: FakeProcesses) -> None:
     assert batched.minutes(600) == pytest.approx(600 / 60 / (batched.images_per_s / 2))
 
 
+def test_each_repeat_adds_to_what_is_known(processes: FakeProcesses) -> None:
+    first, second = measure_speeds(BUNDLES, Timing(threads=(1,), batches=(1, 8, 32), images=4, repeats=2))
+    assert len(processes.visits) == 2 + 2 * 2
+    assert [speeds["b"][0].repeats for speeds in (first, second)] == [1, 2]
+    assert first["b"][0].images_per_s > second["b"][0].images_per_s
+
+
 def test_every_number_of_threads_and_every_beam_is_measured(processes: FakeProcesses) -> None:
     timing = Timing(threads=(1,), batches=(4,), beam_widths=(1, 3), images=4, repeats=1)
-    (one, three) = measure_speeds({"a": Path("a")}, timing)["a"]
+    (one, three) = measured({"a": Path("a")}, timing)["a"]
     assert [(one.batch, one.beam_width), (three.batch, three.beam_width)] == [(4, 1), (4, 3)]
     assert one.files_images_per_s is not None
     assert len(processes.visits) == 1  # one size of a batch needs no trial
@@ -85,7 +98,7 @@ def test_every_number_of_threads_and_every_beam_is_measured(processes: FakeProce
 def test_a_real_captioner_is_measured_in_a_real_process(tiny_int8_bundle: Path) -> None:
     timing = Timing(threads=(1,), batches=(1, 2), images=3, repeats=1)
     lines: list[str] = []
-    single, pair = measure_speeds({"int8": tiny_int8_bundle}, timing, tell=lines.append)["int8"]
+    single, pair = measured({"int8": tiny_int8_bundle}, timing, tell=lines.append)["int8"]
     assert (single.images, pair.images) == (3, 4)
     assert single.p95_ms >= single.p50_ms > 0
     assert single.images_per_s <= min(single.encode_images_per_s, single.search_images_per_s)
@@ -95,4 +108,4 @@ def test_a_real_captioner_is_measured_in_a_real_process(tiny_int8_bundle: Path) 
 
 def test_a_bundle_that_is_missing_is_named(tmp_path: Path) -> None:
     with pytest.raises(CapstanError, match="nowhere"):
-        measure_speeds({"x": tmp_path / "nowhere"}, Timing(threads=(1,), batches=(1,), images=1, repeats=1))
+        measured({"x": tmp_path / "nowhere"}, Timing(threads=(1,), batches=(1,), images=1, repeats=1))
