@@ -16,7 +16,7 @@ from caption_core.models.captioning import CaptioningModel
 from caption_core.models.weights import WEIGHTS, Weights, bundle_weights, named_weights, weights_bytes
 from caption_core.training.config import DataConfig
 from compression.files import write_json
-from compression.settings.fields import PARTS
+from compression.settings.fields import PARTS, Part
 from compression.settings.step import Step
 from compression.variants import RECORD
 
@@ -98,11 +98,14 @@ def write_float_child(
 
 
 def _ranges_of_others(parent: Bundle, step: Step) -> Weights:
-    """What quantization-aware training left of the parts that a step doesn't change."""
-    prefixes = tuple(f"{part}_quantization/" for part in PARTS if part not in step.parts)
-    if not prefixes:
-        return {}
-    return {name: array for name, array in bundle_weights(parent).items() if name.startswith(prefixes)}
+    others = [part for part in PARTS if part not in step.parts]
+    return trained_ranges(parent, *others) if others else {}
+
+
+def trained_ranges(bundle: Bundle, *parts: Part) -> Weights:
+    """What quantization-aware training left of some parts: arrays by name, `PART_quantization/...`."""
+    prefixes = tuple(f"{part}_quantization/" for part in parts)
+    return {name: array for name, array in bundle_weights(bundle).items() if name.startswith(prefixes)}
 
 
 def write_child(

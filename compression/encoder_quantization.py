@@ -20,8 +20,9 @@ from numpy.typing import NDArray
 
 from caption_core.bundle import Bundle
 from caption_core.errors import BundleError, UsageError
-from caption_core.models.weights import Weights, assign_weights, bundle_weights, named_weights
+from caption_core.models.weights import Weights, assign_weights, named_weights
 from caption_core.runtimes.tensorflow import load_model
+from compression.context import trained_ranges
 from compression.settings.quantization import ROUNDABLE_ENCODERS
 from compression.shared_buffers import share_equal_buffers
 
@@ -252,6 +253,21 @@ def copy_weights(quantized: tf_keras.Model, encoder: tf_keras.Model) -> None:
     assign_weights("encoder", encoder, named_weights("encoder", quantized))
 
 
+def trained_copy(encoder: tf_keras.Model, ranges: Weights) -> tf_keras.Model:
+    """A copy of an encoder that was trained for int8, which rounds as it was trained to (see `quantized_copy`).
+
+    Args:
+        encoder: its weights.
+        ranges: as `ranges_of` gave them.
+
+    Raises:
+        BundleError: the ranges don't fit the encoder.
+    """
+    quantized = quantized_copy(encoder)
+    _assign_ranges(quantized, ranges)
+    return quantized
+
+
 def export_trained_quantization(bundle: Bundle) -> bytes | None:
     """The int8 encoder of a float bundle whose encoder was trained for int8, with the ranges that it was trained with.
 
@@ -264,12 +280,8 @@ def export_trained_quantization(bundle: Bundle) -> bytes | None:
     Raises:
         BundleError: weights or ranges don't fit the bundle's architecture.
     """
-    ranges = {name: array for name, array in bundle_weights(bundle).items() if name.startswith(f"{_PREFIX}/")}
-    if not ranges:
-        return None
-    quantized = quantized_copy(load_model(bundle).encoder)
-    _assign_ranges(quantized, ranges)
-    return export_quantized(quantized)
+    ranges = trained_ranges(bundle, "encoder")
+    return export_quantized(trained_copy(load_model(bundle).encoder, ranges)) if ranges else None
 
 
 def export_quantized(quantized: tf_keras.Model) -> bytes:

@@ -12,6 +12,7 @@ import tensorflow as tf
 import tf_keras
 from numpy.typing import NDArray
 
+from caption_core.bundle import Bundle
 from caption_core.models.captioning import CaptioningModel
 from caption_core.models.decoder import Decoder
 from caption_core.models.encoders import split_encoder
@@ -27,7 +28,7 @@ from caption_core.training.selection import DevSet, dev_features
 from caption_core.training.self_critical import CiderReward
 from caption_core.vocabulary import Vocabulary
 from compression.constraint import Constraint, FixedMasks
-from compression.context import StepContext
+from compression.context import StepContext, trained_ranges
 from compression.distillation import DistilledCaptions, taught
 from compression.feature_matching import FeatureMatching
 from compression.leftovers import state_path
@@ -46,7 +47,8 @@ _LOG_INTERVAL_S = 15.0
 class Tuner:
     """Trains a model under a constraint, and leaves the best epoch's weights in it, or its own where none is better.
 
-    Zeros of the weights stay zeros, whatever the constraint.
+    Zeros of the weights stay zeros, whatever the constraint. Behind an encoder that was trained for int8, a decoder
+    learns from its rounded features.
 
     Args:
         context: the step that trains.
@@ -71,7 +73,7 @@ class Tuner:
         self._context, self._model, self._training = context, model, training
         self._constraint = constraint or Constraint()
         self._zeros = FixedMasks([place for part in PARTS for place in places_of(model, part)])
-        lower, self._upper = encoder or split_at(model.encoder, training.encoder_from)
+        lower, self._upper = encoder or split_at(_features_of(context.parent, model, training), training.encoder_from)
         self._data = load_training_data(context, training, vocabulary)
         data = self._data_config
         self._train = cached_features(lower, self._data.train, context.cache, views=data.views, log=context.log)
@@ -233,6 +235,17 @@ class Tuner:
     def _assign(self, weights: Weights) -> None:
         assign_weights("encoder", self._model.encoder, weights)
         assign_weights("decoder", self._model.decoder, weights)
+
+
+def _features_of(parent: Bundle, model: CaptioningModel, training: Training) -> tf_keras.Model:
+    """The encoder whose features a training sees: one that stays as it was trained for int8 rounds them."""
+    ranges = {} if training.encoder_from else trained_ranges(parent, "encoder")
+    if not ranges:
+        return model.encoder
+    # Imported here: TF-MOT takes seconds, and most trainings need none of it.
+    from compression.encoder_quantization import trained_copy
+
+    return trained_copy(model.encoder, ranges)
 
 
 @contextmanager

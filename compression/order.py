@@ -65,23 +65,13 @@ def check_order(steps: Sequence[Step]) -> None:
         if isinstance(step, Store):
             state.stored = True
             continue
-        if reason := _untrue_features(step, state) or _own_features(step, state):
+        if reason := _own_features(step, state):
             raise StepError(index, reason)
         for part in PARTS:
             if reason := _objection(step, part, state.parts[part]):
                 raise StepError(index, reason)
         _note(step, state, index)
     _check_end(state)
-
-
-def _untrue_features(step: Step, state: _State) -> str | None:
-    """Why a decoder must not train behind an encoder that was trained for int8, or None."""
-    if state.parts["encoder"].aware is None or "decoder" not in step.moves:
-        return None
-    return (
-        f"{step.kind} after the encoder's quantization_aware: the decoder would train on the float features of weights "
-        "that are meant for int8; put it before"
-    )
 
 
 def _own_features(step: Step, state: _State) -> str | None:

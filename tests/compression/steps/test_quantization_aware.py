@@ -13,11 +13,18 @@ from caption_core.errors import UsageError
 from caption_core.models.weights import Weights, bundle_weights
 from caption_core.runtimes.tensorflow import load_model
 from compression.calibration import draw_images
-from compression.context import StepContext, write_float_child
-from compression.encoder_quantization import calibrate, export_quantized, export_trained_quantization, quantized_copy
+from compression.context import StepContext, trained_ranges, write_float_child
+from compression.encoder_quantization import (
+    calibrate,
+    export_quantized,
+    export_trained_quantization,
+    quantized_copy,
+    trained_copy,
+)
 from compression.settings.fine_tuning import FineTune
 from compression.settings.quantization import QuantizationAware
 from compression.settings.training import Training
+from compression.steps.fine_tune import apply as fine_tune
 from compression.steps.quantization_aware import apply
 from compression.variants import RECORD
 from tests.compression.builders import bundle_with_slim_encoder, exported_features
@@ -78,18 +85,30 @@ def test_training_on_the_features_brings_the_graph_nearer_to_them(context: StepC
 
 
 @pytest.mark.slow
-def test_training_on_captions_moves_both_parts_and_ranges_survive_what_follows(context: StepContext) -> None:
+def test_training_on_captions_moves_both_parts_and_ranges_stay_in_use(context: StepContext) -> None:
     training = _TRAINING.model_copy(update={"encoder_from": "pixels", "epochs": 8, "learning_rate": 0.005})
     child = apply(QuantizationAware(part="encoder", training=training), context)
     parent, weights = bundle_weights(context.parent), bundle_weights(child)
     for name in ("encoder/Conv1/kernel", "encoder/bn_Conv1/gamma", "decoder/embedding"):
         assert (parent[name] != weights[name]).any()
 
-    after = replace(context, parent=child, folder=context.folder / "next")
-    ranges = {name for name in weights if name.startswith("encoder_quantization/")}
+    after = replace(context, parent=child, folder=context.folder / "next", cache=context.folder / "cache")
+    ranges = trained_ranges(child, "encoder")
     assert ranges
-    assert ranges <= _written(after, Training()).keys()
-    assert not ranges & _written(after, Training(encoder_from="block_16")).keys()
+    assert ranges.keys() <= bundle_weights(fine_tune(FineTune(training=_TRAINING), after)).keys()
+    assert not ranges.keys() & _written(after, Training(encoder_from="block_16")).keys()
+
+    encoder, images = load_model(child).encoder, _in_order(context)
+    (seen,) = (views[0] for views in map(np.load, after.cache.glob("*.npy")) if views.shape[1] == len(images))
+    np.testing.assert_allclose(seen, trained_copy(encoder, ranges).predict_on_batch(images), rtol=1e-3, atol=1e-3)
+    assert np.abs(seen - encoder.predict_on_batch(images)).max() > 0.1
+
+
+def _in_order(context: StepContext) -> NDArray[np.float32]:
+    """Images as `_images` has them, in the order of the split."""
+    assert context.images is not None
+    files = [context.images / name for name in context.train_names]
+    return np.stack([draw_images([file], 1, 1, (32, 32))[0] for file in files]).astype(np.float32)
 
 
 def _written(context: StepContext, training: Training) -> Weights:
