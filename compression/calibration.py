@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
-import tf_keras
 from numpy.typing import NDArray
 
 from caption_core.errors import ImageError, UsageError
 from caption_core.images import ImageLimits, decode_image
 from caption_core.models.decoder import Decoder, without_unspoken
+from caption_core.runtimes.litert import ENCODER, GraphFile, LiteRTEncoder
 from caption_core.vocabulary import END, START
 
 _BATCH_IMAGES = 25
@@ -50,14 +50,12 @@ def _decode(path: Path, size: tuple[int, int]) -> NDArray[np.uint8]:
         raise UsageError(f"calibration image {path}: {error}") from error
 
 
-def encode_images(encoder: tf_keras.Model, images: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
-    """Features float32 [images, L, channels] of images uint8 [height, width, 3]."""
-    return np.concatenate(
-        [
-            encoder.predict_on_batch(np.stack(images[begin : begin + _BATCH_IMAGES]).astype(np.float32))
-            for begin in range(0, len(images), _BATCH_IMAGES)
-        ]
-    )
+def encode_images(graph: bytes, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Features float32 [images, L, channels] that an encoder's LiteRT graph gives of images [images, height, width, 3].
+
+    They are what a decoder behind it gets to see; those of the float encoder may be far from them.
+    """
+    return LiteRTEncoder(GraphFile(Path(ENCODER), graph), threads=1).encode(images)
 
 
 def step_samples(decoder: Decoder, features: NDArray[np.float32], max_tokens: int) -> list[dict[str, NDArray[Any]]]:

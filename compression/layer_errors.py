@@ -10,7 +10,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from caption_core.models.captioning import CaptioningModel
-from compression.calibration import encode_images, greedy_captions
+from compression.calibration import greedy_captions
 from compression.changed_calls import Change, changed_calls
 from compression.places import Place, quantized_places, replaced
 from compression.products import channel_axes, is_rounded_dynamically, product_inputs
@@ -40,7 +40,10 @@ class LayerError:
 
 
 def layer_errors(
-    model: CaptioningModel, images: Sequence[NDArray[np.uint8]], formats: Mapping[Part, Format]
+    model: CaptioningModel,
+    images: Sequence[NDArray[np.uint8]],
+    features: NDArray[np.float32],
+    formats: Mapping[Part, Format],
 ) -> list[LayerError]:
     """Errors of the layers of the parts that have a format other than float32, one layer at a time.
 
@@ -51,6 +54,7 @@ def layer_errors(
     Args:
         model: the float model.
         images: a handful, uint8 [height, width, 3] each.
+        features: float32 [images, L, channels], what the decoder gets to see of them.
         formats: of the parts.
     """
     errors: list[LayerError] = []
@@ -60,12 +64,11 @@ def layer_errors(
         errors += _errors(places, "encoder", formats["encoder"], lambda: model.encoder(pixels, training=False))
     if formats.get("decoder", "float32") != "float32":
         places = quantized_places(model, "decoder")
-        errors += _errors(places, "decoder", formats["decoder"], _decoding(model, images))
+        errors += _errors(places, "decoder", formats["decoder"], _decoding(model, features))
     return errors
 
 
-def _decoding(model: CaptioningModel, images: Sequence[NDArray[np.uint8]]) -> Callable[[], tf.Tensor]:
-    features = encode_images(model.encoder, images)
+def _decoding(model: CaptioningModel, features: NDArray[np.float32]) -> Callable[[], tf.Tensor]:
     tokens = tf.constant(greedy_captions(model.decoder, features, _CAPTION_TOKENS))
     rows = tf.constant(features)
 

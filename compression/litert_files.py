@@ -39,10 +39,9 @@ def litert_files(
         UsageError: `keep_float` names no layer, or a format can't keep layers in float.
     """
     kept = kept_float(model, keep_float)
-    calibrated = formats["decoder"] in CALIBRATED
-    features = list(encode_images(model.encoder, images)) if calibrated else []
-    start, step = export_decoder(model, formats["decoder"], features, kept["decoder"], max_tokens)
     if encoder is None:
         shown = images if formats["encoder"] in CALIBRATED else ()
         encoder = export_encoder(model, shown, formats["encoder"], kept["encoder"])
+    features = list(encode_images(encoder, np.stack(images))) if formats["decoder"] in CALIBRATED else []
+    start, step = export_decoder(model, formats["decoder"], features, kept["decoder"], max_tokens)
     return {ENCODER: encoder, DECODER_START: start, DECODER_STEP: step}

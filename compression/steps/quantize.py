@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from caption_core.bundle import VOCABULARY, Bundle
 from caption_core.errors import UsageError
 from caption_core.models.captioning import CaptioningModel
+from caption_core.runtimes.litert import ENCODER
 from caption_core.runtimes.tensorflow import load_model
-from compression.calibration import draw_images
+from compression.calibration import draw_images, encode_images
 from compression.context import StepContext, record_step, write_child
 from compression.kept_float import kept_float
 from compression.layer_errors import layer_errors
@@ -49,7 +50,7 @@ def apply(step: Quantize, context: StepContext) -> Bundle:
     )
     content: dict[str, Path | bytes] = {**files, VOCABULARY: context.parent.path(VOCABULARY)}
     bundle = write_child(context, step, content, did=_did(step, formats, len(images)), fields={"runtime": "litert"})
-    layers = _layers(step, context, model, images)
+    layers = _layers(step, context, model, images, files[ENCODER])
     record_step(context, step, history=[], calibration_images=len(images), layers=layers)
     return bundle
 
@@ -92,10 +93,10 @@ def _trained_encoder(step: Quantize, parent: Bundle, model: CaptioningModel) -> 
 
 
 def _layers(
-    step: Quantize, context: StepContext, model: CaptioningModel, images: Sequence[NDArray[np.uint8]]
+    step: Quantize, context: StepContext, model: CaptioningModel, images: Sequence[NDArray[np.uint8]], encoder: bytes
 ) -> list[dict[str, Any]]:
     if context.images is None or not context.train_names:
         return []
     shown = images[:_REPORT_IMAGES] or _draw(context, _REPORT_IMAGES)
-    errors = layer_errors(model, shown, _formats(step))
+    errors = layer_errors(model, shown, encode_images(encoder, np.stack(shown)), _formats(step))
     return [{**asdict(error), "error": round(error.error, 6)} for error in errors]

@@ -21,7 +21,6 @@ from caption_core.models.decoder import Decoder
 from caption_core.models.decoder_registry import build_decoder, decoder_config
 from caption_core.models.encoders import build_encoder
 from caption_core.models.weights import WEIGHTS, Weights, assign_weights, load_weights, named_weights, weights_bytes
-from caption_core.runtimes.litert import GraphFile, LiteRTEncoder
 from caption_core.runtimes.tensorflow import load_model
 from caption_core.vocabulary import Vocabulary
 from compression.places import Place
@@ -94,11 +93,6 @@ def small_images() -> NDArray[np.uint8]:
     generator = np.random.default_rng(0)
     coarse = generator.integers(0, 200, (8, 4, 4, 3)).repeat(8, axis=1).repeat(8, axis=2)
     return (coarse + generator.integers(0, 56, (8, 32, 32, 3))).astype(np.uint8)
-
-
-def exported_features(graph: bytes, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Features float32 [images, L, channels] that an encoder's LiteRT graph gives."""
-    return LiteRTEncoder(GraphFile(Path("encoder.tflite"), graph), threads=1).encode(images)
 
 
 def small_encoder() -> tf_keras.Model:

@@ -15,6 +15,7 @@ from caption_core.errors import BundleError, UsageError
 from caption_core.models.architectures import EncoderConfig
 from caption_core.models.encoders import build_encoder
 from compression import encoder_quantization
+from compression.calibration import encode_images
 from compression.encoder_quantization import (
     calibrate,
     copy_weights,
@@ -24,7 +25,7 @@ from compression.encoder_quantization import (
     scheme_of,
     settle,
 )
-from tests.compression.builders import exported_features, small_encoder, small_images
+from tests.compression.builders import small_encoder, small_images
 
 _CLUSTERS = 8
 
@@ -89,7 +90,7 @@ def _with(change: Callable[[NDArray[np.float32]], NDArray[np.float32]], layer: s
 def test_the_graph_gives_what_the_rounding_model_gives() -> None:
     encoder, images = small_encoder(), small_images()
     quantized = _calibrated(encoder)
-    features = exported_features(export_quantized(quantized), images)
+    features = encode_images(export_quantized(quantized), images)
     in_float = encoder.predict_on_batch(images.astype(np.float32))
     rounding = quantized.predict_on_batch(images.astype(np.float32))
 
@@ -217,6 +218,6 @@ def test_other_encoders_that_round(name: str) -> None:
     encoder = build_encoder(EncoderConfig(name, image_size=(32, 32)))
     quantized = _calibrated(encoder)
     graph = export_quantized(quantized)
-    features = exported_features(graph, small_images())
+    features = encode_images(graph, small_images())
     assert _relative(features, quantized.predict_on_batch(small_images().astype(np.float32))) < 0.1
     assert len(_in_float(Interpreter(model_content=graph))) == 1

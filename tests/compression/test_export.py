@@ -17,11 +17,10 @@ from caption_core.models.decoder_configs import SoftAttentionConfig
 from caption_core.models.soft_attention import SoftAttentionDecoder
 from caption_core.runtimes.litert import GraphFile, LiteRTDecoder
 from caption_core.search import State, Step
-from compression.calibration import greedy_captions
+from compression.calibration import encode_images, greedy_captions
 from compression.export import as_multiples, export_decoder, export_encoder, quantize_rows
 from compression.kept_float import NOTHING_KEPT, kept_float
 from compression.settings.quantization import Format
-from tests.compression.builders import exported_features
 from tests.models.decoder_contract import CHANNELS, LOCATIONS, builtin_operations, custom_operations, tiny_decoder
 
 WORDS = 60
@@ -151,7 +150,7 @@ def test_an_encoder_agrees_with_its_float_model_in_every_format(chosen: Format) 
     graph = export_encoder(model, list(images), chosen)
     assert custom_operations(graph) == set()
     expected = model.encoder(images.astype(np.float32)).numpy()
-    assert relative_error(exported_features(graph, images[:3]), expected[:3]) < TOLERANCES[chosen]
+    assert relative_error(encode_images(graph, images[:3]), expected[:3]) < TOLERANCES[chosen]
 
 
 @pytest.mark.parametrize("chosen", ["int8", "dynamic"])
@@ -161,7 +160,7 @@ def test_an_encoders_named_layers_stay_in_float(chosen: Format) -> None:
     kept = kept_float(model, ["encoder/third"])["encoder"]
     graphs = [export_encoder(model, list(images), chosen, layers) for layers in (kept, NOTHING_KEPT)]
     expected = model.encoder(images.astype(np.float32)).numpy()
-    partly, whole = (relative_error(exported_features(graph, images), expected) for graph in graphs)
+    partly, whole = (relative_error(encode_images(graph, images), expected) for graph in graphs)
     assert partly < whole
     assert len(graphs[0]) - len(graphs[1]) > 2 * 48 * 32  # of its weights, three more bytes each
 
@@ -183,7 +182,7 @@ def test_kernels_are_stored_sparse_where_that_can_make_them_faster(share: float,
     assert any(tensor.sparsity is not None for tensor in tensors) == is_sparse
     for count in (1, 8, 3):
         expected = model.encoder(images[:count].astype(np.float32)).numpy()
-        assert relative_error(exported_features(graph, images[:count]), expected) < TOLERANCES["float32"]
+        assert relative_error(encode_images(graph, images[:count]), expected) < TOLERANCES["float32"]
 
 
 @pytest.mark.parametrize("chosen", ["float16", "dynamic", "int8"])

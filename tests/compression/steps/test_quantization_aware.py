@@ -12,7 +12,7 @@ from caption_core.bundle import open_bundle
 from caption_core.errors import UsageError
 from caption_core.models.weights import Weights, bundle_weights
 from caption_core.runtimes.tensorflow import load_model
-from compression.calibration import draw_images
+from compression.calibration import draw_images, encode_images
 from compression.context import StepContext, trained_ranges, write_float_child
 from compression.encoder_quantization import (
     calibrate,
@@ -27,7 +27,7 @@ from compression.settings.training import Training
 from compression.steps.fine_tune import apply as fine_tune
 from compression.steps.quantization_aware import apply
 from compression.variants import RECORD
-from tests.compression.builders import bundle_with_slim_encoder, exported_features
+from tests.compression.builders import bundle_with_slim_encoder
 from tests.compression.conftest import MakeContext
 
 _TRAINING = Training(learning_rate=1e-3, warmup_steps=0, views=1)
@@ -50,7 +50,7 @@ def _error(graph: bytes, context: StepContext) -> float:
     """Relative error of a graph's features from the parent's."""
     images = _images(context)
     wanted = load_model(context.parent).encoder.predict_on_batch(images.astype(np.float32))
-    found = exported_features(graph, images)
+    found = encode_images(graph, images)
     return float(np.linalg.norm(found - wanted) / np.linalg.norm(wanted))
 
 

@@ -9,7 +9,9 @@ from caption_core.bundle import open_bundle
 from caption_core.captioner import load_captioner
 from caption_core.errors import UsageError
 from caption_core.runtimes.litert import ENCODER
+from caption_core.runtimes.tensorflow import load_model
 from compression import encoder_quantization
+from compression.export import export_encoder
 from compression.settings.quantization import Quantize
 from compression.steps.quantize import apply
 from tests.bundle_builders import COLOURS, PATTERNS, paint
@@ -45,11 +47,13 @@ def test_the_record_tells_the_error_of_every_layer(make_context: MakeContext) ->
 def test_layers_of_the_decoder_stay_in_float_beside_an_encoder_that_was_trained_for_int8(
     make_context: MakeContext, tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(encoder_quantization, "export_trained_quantization", lambda _: b"as it was trained")
-    context = make_context(parent=bundle_with_slim_encoder(tiny_bundle, tmp_path / "slim"), captions=False)
+    slim = bundle_with_slim_encoder(tiny_bundle, tmp_path / "slim")
+    as_it_was_trained = export_encoder(load_model(open_bundle(slim)), (), "float16")
+    monkeypatch.setattr(encoder_quantization, "export_trained_quantization", lambda _: as_it_was_trained)
+    context = make_context(parent=slim, captions=False)
     step = Quantize(encoder="int8", decoder="dynamic", calibration_images=3, keep_float=("gates_from_h",))
     bundle = apply(step, context)
-    assert bundle.path(ENCODER).read_bytes() == b"as it was trained"
+    assert bundle.path(ENCODER).read_bytes() == as_it_was_trained
     assert "gates_from_h kept in float" in bundle.manifest.provenance.steps[-1]
 
     with pytest.raises(UsageError, match="is converted as it was trained"):
