@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,8 @@ from caption_core.errors import UsageError
 
 Place = Sequence[str | int]
 """Keys and positions that lead to a value, from the document's top."""
+
+_TEXT_KEYS = ("tag:yaml.org,2002:str", "tag:yaml.org,2002:merge")
 
 
 class YamlDocument:
@@ -24,7 +26,7 @@ class YamlDocument:
         name: what messages call the file.
 
     Raises:
-        UsageError: it is not YAML, or a mapping has a key twice.
+        UsageError: it is not YAML, or a mapping has a key twice or one that is no text.
     """
 
     def __init__(self, text: str, name: str) -> None:
@@ -37,7 +39,7 @@ class YamlDocument:
             raise UsageError(f"{name}, line {line}: {error.problem}") from error
         except yaml.YAMLError as error:
             raise UsageError(f"{name}: not YAML: {error}") from error
-        self._refuse_double_keys(self._root)
+        self._check_keys(self._root)
 
     @classmethod
     def read(cls, path: Path) -> YamlDocument:
@@ -60,18 +62,23 @@ class YamlDocument:
                 break
         return line
 
-    def _refuse_double_keys(self, node: yaml.Node | None) -> None:
+    def _check_keys(self, node: yaml.Node | None) -> None:
         if isinstance(node, yaml.MappingNode):
-            seen = set()
+            seen: set[str] = set()
             for key, value in node.value:
-                if key.value in seen:
-                    line = key.start_mark.line + 1
-                    raise UsageError(f"{self.name}, line {line}: {key.value!r} is there twice")
+                if mistake := _mistake_of_key(key, seen):
+                    raise UsageError(f"{self.name}, line {key.start_mark.line + 1}: {mistake}")
                 seen.add(key.value)
-                self._refuse_double_keys(value)
+                self._check_keys(value)
         elif isinstance(node, yaml.SequenceNode):
             for value in node.value:
-                self._refuse_double_keys(value)
+                self._check_keys(value)
+
+
+def _mistake_of_key(key: yaml.Node, seen: Collection[str]) -> str | None:
+    if key.tag not in _TEXT_KEYS:  # YAML makes True of a variant that is called on
+        return f"{key.value!r} is not read as text, which a name has to be: put it in quotes"
+    return f"{key.value!r} is there twice" if key.value in seen else None
 
 
 def _below(node: yaml.Node | None, key: str | int, line: int) -> tuple[yaml.Node | None, int]:

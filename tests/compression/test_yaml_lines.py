@@ -37,6 +37,13 @@ def test_a_key_that_is_there_twice_is_refused() -> None:
         YamlDocument("b:\n  a: 1\n  a: 2\n", "r.yaml")
 
 
+@pytest.mark.parametrize("key", ["on", "80", "~", "2026-01-01"])
+def test_a_key_that_yaml_makes_something_else_of_is_refused_unless_it_is_quoted(key: str) -> None:
+    with pytest.raises(UsageError, match=r"r\.yaml, line 2: .* put it in quotes"):
+        YamlDocument(f"a: 1\n? {key}\n: 2\n", "r.yaml")
+    assert YamlDocument(f"a: 1\n? '{key}'\n: 2\n", "r.yaml").value == {"a": 1, key: 2}
+
+
 @pytest.mark.parametrize("text", ["a: [1", "a: b: c", "\tx: 1", "!!python/object/apply:os.system [ls]"])
 def test_what_is_not_plain_yaml_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match=r"r\.yaml"):
