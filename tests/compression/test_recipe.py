@@ -84,6 +84,12 @@ def test_an_unknown_name_lists_what_comes_along() -> None:
         read_recipe("nothing")
 
 
+def test_a_folder_of_a_recipes_name_does_not_hide_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("int8").mkdir()  # the output of an earlier run, say
+    assert read_recipe("int8").name == "int8"
+
+
 def test_an_order_that_makes_no_sense_is_named_with_its_line(tmp_path: Path) -> None:
     text = "name: x\nsteps:\n  - quantize: {decoder: dynamic}\n  - hard: {part: decoder, sparsity: 0.5}\n"
     with pytest.raises(UsageError, match=r"r\.yaml, line 4: hard after quantize"):
