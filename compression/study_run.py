@@ -63,6 +63,10 @@ class TrainingImages:
         settings = [self.captions.max_tokens, self.captions.views]
         return data.train.names, digest_of([str(self.images), read, settings])
 
+    def files(self) -> tuple[Path, ...]:
+        """The training images, as far as they are known; raises as `read` does."""
+        return () if self.images is None else tuple(self.images / name for name in self.read()[0])
+
 
 @dataclass(frozen=True, slots=True)
 class StudyConfig:
@@ -113,8 +117,8 @@ class StudyConfig:
         return tuple(self.scored.images / name for name in names)
 
     def sample_files(self) -> tuple[Path, ...]:
-        """Images that speed is measured on; the sample photographs stand in where there are none."""
-        return self.scored_files()[:_SAMPLE_IMAGES]
+        """Images that speed is measured on: of those that are scored, or else of those that steps train on."""
+        return (self.scored_files() or self.data.files())[:_SAMPLE_IMAGES]
 
     def step_folder(self, key: str) -> Path:
         """Where a step's bundle and record are."""

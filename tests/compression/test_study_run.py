@@ -105,6 +105,20 @@ def test_a_split_that_can_not_be_scored_is_refused(
         check("red_plain.png\nnowhere.png\n")
 
 
+def test_speed_is_measured_on_what_is_scored_or_else_trained_on(
+    tiny_bundle: Path, synthetic_set: SyntheticSet, tmp_path: Path
+) -> None:
+    images, train = synthetic_set.folder / "images", synthetic_set.folder / "train.txt"
+    config = study_config(tmp_path, tiny_bundle, TrainingImages(images, str(train), None, tmp_path))
+    assert config.sample_files() == tuple(images / name for name in train.read_text().split())
+
+    split = tmp_path / "split.txt"
+    split.write_text("red_plain.png\n")
+    scored = ScoredSplit("split", images, str(synthetic_set.folder / "captions.token.txt"), str(split))
+    assert replace(config, scored=scored).sample_files() == (images / "red_plain.png",)
+    assert replace(config, data=NO_DATA).sample_files() == ()
+
+
 def test_threads_that_can_not_be_timed_are_refused(tiny_bundle: Path, tmp_path: Path) -> None:
     config = study_config(tmp_path, tiny_bundle, NO_DATA)
     with pytest.raises(UsageError, match="999 threads can't be measured"):
