@@ -13,9 +13,8 @@ from contextlib import contextmanager
 import tensorflow as tf
 
 from caption_core.bundle import Bundle
-from caption_core.errors import UsageError
 from caption_core.models.captioning import CaptioningModel
-from caption_core.models.weights import Weights, bundle_weights
+from caption_core.models.weights import Weights
 from caption_core.runtimes.tensorflow import load_model
 from compression.changed_calls import changed_calls
 from compression.constraint import Constraint
@@ -72,23 +71,13 @@ def quantize_decoder_aware(step: QuantizationAware, context: StepContext) -> Bun
     """Train the decoder under the rounding of LiteRT's format `dynamic`, and write the float bundle of it.
 
     Raises:
-        UsageError: the context has no captions to train on, or an encoder that was trained for int8 is to train along.
+        UsageError: the context has no captions to train on.
     """
-    further = _passed_on(step, context.parent)
     model = load_model(context.parent)
     constraint = RoundedDecoder(model)
     history = Tuner(context, model, step.training, constraint).run()
     did = "decoder trained under the rounding of int8"
-    bundle = write_float_child(context, step, model, did=did, further=further)
+    bundle = write_float_child(context, step, model, did=did)
     rounded = [place.name for place in constraint.places]
     record_step(context, step, history=history, rounded=rounded, clustered=sorted(constraint.clusters.names))
     return bundle
-
-
-def _passed_on(step: QuantizationAware, parent: Bundle) -> Weights:
-    """What earlier steps left beside the model's weights: the ranges of an encoder that was trained for int8."""
-    weights = bundle_weights(parent)
-    further = {name: array for name, array in weights.items() if not name.startswith(("encoder/", "decoder/"))}
-    if further and step.training.encoder_from is not None:
-        raise UsageError("the encoder was trained for int8 already: leave out training.encoder_from of the decoder's")
-    return further

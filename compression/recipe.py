@@ -137,7 +137,7 @@ def find_file(name: str, folder: Path, what: str) -> Path:
     Raises:
         UsageError: there is none.
     """
-    if Path(name).suffix in (".yaml", ".yml") or Path(name).is_file():
+    if Path(name).suffix in (".yaml", ".yml") or (Path(name).exists() and not Path(name).is_dir()):
         return Path(name)
     known = sorted(path.stem for path in folder.glob("*.yaml"))
     if name not in known:

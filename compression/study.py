@@ -129,7 +129,7 @@ def _grid(document: YamlDocument, fields: dict[str, Any]) -> Iterator[tuple[dict
         return
     axes = _mapping(document, ("axes",), fields["axes"])
     choices = [
-        [(axis, str(choice), read_steps(document, ("axes", axis, choice))) for choice in _choices(document, axis, axes)]
+        [(axis, choice, read_steps(document, ("axes", axis, choice))) for choice in _choices(document, axis, axes)]
         for axis in axes
     ]
     for cell in product(*choices):
@@ -146,7 +146,7 @@ def _choices(document: YamlDocument, axis: str, axes: dict[str, Any]) -> dict[st
 def _listed(document: YamlDocument, fields: dict[str, Any]) -> Iterator[tuple[dict[str, str], Chain]]:
     if "variants" in fields:
         for name in _mapping(document, ("variants",), fields["variants"]):
-            yield {"variant": str(name)}, read_steps(document, ("variants", name))
+            yield {"variant": name}, read_steps(document, ("variants", name))
 
 
 def _mapping(document: YamlDocument, place: tuple[str, ...], value: Any) -> dict[str, Any]:

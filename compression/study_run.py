@@ -177,6 +177,7 @@ def plan_study(config: StudyConfig) -> Plan:
     if config.timing is not None:
         config.timing.check_cores()
     _check_scored(config)
+    _check_timed(config)
     chains = {v.name: nodes_of(v, bundles[v.model], digest) for v in config.study.variants}
     # Last, for it takes seconds; steps that are made have found their layers.
     unmade = [v for v in config.study.variants if not all(is_taken(config, node) for node in chains[v.name])]
@@ -193,6 +194,14 @@ def _check_scored(config: StudyConfig) -> None:
         raise UsageError(f"--score-split {config.scored.split}: no image is in it")
     if missing := next((file for file in files if not file.is_file()), None):
         raise UsageError(f"--score-split {config.scored.split}: {missing}: no such file")
+
+
+def _check_timed(config: StudyConfig) -> None:
+    """See to it that the images whose captioning is timed are there."""
+    if config.timing is None:
+        return
+    if missing := next((file for file in config.sample_files() if not file.is_file()), None):
+        raise UsageError(f"--train-split: {missing}: no such file")
 
 
 def run_study(config: StudyConfig, *, address: str | None, tell: Tell = print) -> StudyOutcome:

@@ -34,11 +34,18 @@ def time_variants(config: StudyConfig, made: Mapping[str, Path], tell: Tell) -> 
     failed = {name: cause for name, cause in loaded.items() if isinstance(cause, str)}
     bundles = {name: bundle for name, bundle in made.items() if name not in failed}
     tell(f"measuring the speed of {len(bundles)} captioners in turns")
-    for speeds in measure_speeds(bundles, timing, config.sample_files(), tell):  # a stopped run keeps whole repeats
+
+    def write(speeds: Mapping[str, tuple[Speed, ...]]) -> None:
         for name, bundle in bundles.items():
             times = {"load_s": loaded[name], "speed": (*_kept(found[name], timing, machine), *speeds[name])}
             updated = found[name].model_copy(update={**times, "machine": machine})
             write_measurement(bundle.parent / MEASUREMENT, updated)
+
+    speeds: dict[str, tuple[Speed, ...]] = {}
+    for speeds in measure_speeds(bundles, timing, config.sample_files(), tell):
+        if not any(measurement.speed for measurement in found.values()):
+            write(speeds)  # a run that is stopped keeps whole repeats, where no earlier run's give way to them
+    write(speeds)
     return failed
 
 

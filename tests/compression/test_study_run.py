@@ -118,6 +118,12 @@ def test_speed_is_measured_on_what_is_scored_or_else_trained_on(
     assert replace(config, scored=scored).sample_files() == (images / "red_plain.png",)
     assert replace(config, data=NO_DATA).sample_files() == ()
 
+    train_with_another = tmp_path / "train.txt"
+    train_with_another.write_text("red_plain.png\nnowhere.png\n")
+    lacking = replace(config, data=TrainingImages(images, str(train_with_another), None, tmp_path))
+    with pytest.raises(UsageError, match=r"--train-split: .*nowhere\.png: no such file"):
+        plan_study(replace(lacking, timing=Timing(threads=(1,))))
+
 
 def test_threads_that_can_not_be_timed_are_refused(tiny_bundle: Path, tmp_path: Path) -> None:
     config = study_config(tmp_path, tiny_bundle, NO_DATA)

@@ -79,11 +79,13 @@ class Run:
     def _speeds(self, bundles: Mapping[str, Path], timing: Timing, *_: Any) -> Iterator[dict[str, tuple[Speed, ...]]]:
         self.timed.append(list(bundles))
         rate = 1.1 ** len(self.timed)
-        for repeats in range(1, timing.repeats + 1):
-            if repeats > self.most_repeats:
-                raise KeyboardInterrupt
-            so_far = replace(timing, repeats=repeats)
-            yield {name: tuple(speed(threads, rate, so_far) for threads in timing.threads) for name in bundles}
+        done: tuple[Speed, ...] = ()
+        for threads in timing.threads:
+            for repeats in range(1, timing.repeats + 1):
+                if repeats > self.most_repeats:
+                    raise KeyboardInterrupt
+                yield dict.fromkeys(bundles, (*done, speed(threads, rate, replace(timing, repeats=repeats))))
+            done = (*done, speed(threads, rate, timing))
 
 
 @pytest.fixture
@@ -122,6 +124,15 @@ def test_a_run_that_is_stopped_keeps_its_whole_repeats_and_the_next_times_all_ag
     run(TIMING)
     assert [one.repeats for one in run.found("b").speed] == [2]
     assert len(run.timed) == 2
+
+
+def test_a_run_that_is_stopped_takes_nothing_from_an_earlier_one(run: Run) -> None:
+    run(replace(TIMING, threads=(1, 2)))
+    run.most_repeats = 2
+    with pytest.raises(KeyboardInterrupt):
+        run(replace(TIMING, threads=(1, 2), repeats=3))
+    assert [(one.threads, one.repeats) for one in run.found("b").speed] == [(1, 2), (2, 2)]
+    assert run.rates("b") == {1: pytest.approx(1.1), 2: pytest.approx(1.1)}
 
 
 def test_all_are_timed_again_where_one_is_new(run: Run) -> None:

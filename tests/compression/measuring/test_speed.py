@@ -21,11 +21,13 @@ class FakeProcesses:
 
     def __init__(self) -> None:
         self.visits: list[tuple[str, list[tuple[int, int, int, bool]]]] = []
+        self.threads: list[int] = []
 
     def __call__(
         self, task: str, bundle: Path, *, threads: int, files: Sequence[Path], passes: list[dict[str, Any]]
     ) -> list[dict[str, Any]]:
-        assert (task, threads, files) == ("speed", 1, ())
+        assert (task, files) == ("speed", ())
+        self.threads.append(threads)
         order = ("batch", "beam_width", "images", "from_files")
         asked = [tuple(one[name] for name in order) for one in passes]
         slowness = 1 + [visit for visit, _ in self.visits].count(bundle.name) // 2
@@ -87,7 +89,17 @@ def test_each_repeat_adds_to_what_is_known(processes: FakeProcesses) -> None:
     assert first["b"][0].images_per_s > second["b"][0].images_per_s
 
 
-def test_every_number_of_threads_and_every_beam_is_measured(processes: FakeProcesses) -> None:
+def test_what_was_measured_of_one_number_of_threads_stays_beside_the_next(
+    processes: FakeProcesses, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Timing, "check_cores", lambda _: None)
+    timing = Timing(threads=(1, 2), batches=(4,), images=4, repeats=2)
+    known = [[(one.threads, one.repeats) for one in speeds["a"]] for speeds in measure_speeds(BUNDLES, timing)]
+    assert known == [[(1, 1)], [(1, 2)], [(1, 2), (2, 1)], [(1, 2), (2, 2)]]
+    assert processes.threads == [1, 1, 1, 1, 2, 2, 2, 2]
+
+
+def test_every_beam_is_measured(processes: FakeProcesses) -> None:
     timing = Timing(threads=(1,), batches=(4,), beam_widths=(1, 3), images=4, repeats=1)
     (one, three) = measured({"a": Path("a")}, timing)["a"]
     assert [(one.batch, one.beam_width), (three.batch, three.beam_width)] == [(4, 1), (4, 3)]
