@@ -71,7 +71,7 @@ def quantize_decoder_aware(step: QuantizationAware, context: StepContext) -> Bun
     """Train the decoder under the rounding of LiteRT's format `dynamic`, and write the float bundle of it.
 
     Raises:
-        UsageError: the context has no captions to train on.
+        UsageError: the context has no captions to train on, or an encoder that was trained for int8 is to train along.
     """
     model = load_model(context.parent)
     constraint = RoundedDecoder(model)

@@ -13,6 +13,7 @@ import tf_keras
 from numpy.typing import NDArray
 
 from caption_core.bundle import Bundle
+from caption_core.errors import UsageError
 from caption_core.models.captioning import CaptioningModel
 from caption_core.models.decoder import Decoder
 from caption_core.models.encoders import split_encoder
@@ -58,6 +59,9 @@ class Tuner:
         encoder: (lower, upper) in place of the encoder cut at `training.encoder_from`: the part that is frozen, and
             something called like a Keras model in place of the part that trains.
         vocabulary: the model's, if it isn't the parent's.
+
+    Raises:
+        UsageError: an encoder that was trained for int8 is to train along.
     """
 
     def __init__(
@@ -238,10 +242,12 @@ class Tuner:
 
 
 def _features_of(parent: Bundle, model: CaptioningModel, training: Training) -> tf_keras.Model:
-    """The encoder whose features a training sees: one that stays as it was trained for int8 rounds them."""
-    ranges = {} if training.encoder_from else trained_ranges(parent, "encoder")
+    """The encoder whose features a training sees: one that was trained for int8 rounds them, and must stay as it is."""
+    ranges = trained_ranges(parent, "encoder")
     if not ranges:
         return model.encoder
+    if training.encoder_from is not None:
+        raise UsageError("the encoder was trained for int8 already: leave out training.encoder_from")
     # Imported here: TF-MOT takes seconds, and most trainings need none of it.
     from compression.encoder_quantization import trained_copy
 

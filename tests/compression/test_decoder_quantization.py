@@ -5,16 +5,21 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from caption_core.bundle import open_bundle
+from caption_core.errors import UsageError
 from caption_core.models.decoder import Decoder
+from caption_core.models.weights import bundle_weights
 from caption_core.runtimes.litert import GraphFile, LiteRTDecoder
 from caption_core.runtimes.tensorflow import load_model
 from compression.decoder_quantization import RoundedDecoder, quantize_decoder_aware
+from compression.encoder_quantization import quantized_copy, ranges_of
 from compression.export import export_decoder
 from compression.places import replaced
 from compression.products import channel_axes
 from compression.rounding import rounded_channels
 from compression.settings.quantization import QuantizationAware
 from compression.settings.training import Training
+from tests.compression.builders import bundle_with_slim_encoder, rewritten
 from tests.compression.conftest import MakeContext
 from tests.compression.test_export import DECODERS, captioner_of, random_features
 from tests.models.decoder_contract import tiny_decoder
@@ -81,3 +86,19 @@ def test_the_step_trains_and_writes_a_float_bundle(make_context: MakeContext) ->
         np.testing.assert_allclose(rounded_channels(place.variable, channel_axes(place)), found, rtol=1e-5, atol=1e-7)
         assert not np.array_equal(found, before.variable.numpy())
     assert '"history"' in (context.folder / "step.json").read_text()
+
+
+@pytest.mark.slow
+def test_ranges_of_an_encoder_that_was_trained_for_int8_are_passed_on(
+    make_context: MakeContext, tiny_bundle: Path, tmp_path: Path
+) -> None:
+    parent = open_bundle(bundle_with_slim_encoder(tiny_bundle, tmp_path / "slim"))
+    ranges = ranges_of(quantized_copy(load_model(parent).encoder))
+    folder = rewritten(parent, tmp_path / "parent", {**bundle_weights(parent), **ranges}).folder
+    alone = QuantizationAware(part="decoder", training=Training(epochs=1, learning_rate=1e-4))
+    bundle = quantize_decoder_aware(alone, make_context(parent=folder))
+    found = bundle_weights(bundle)
+    assert all((found[name] == values).all() for name, values in ranges.items())
+    along = QuantizationAware(part="decoder", training=Training(encoder_from="block_16"))
+    with pytest.raises(UsageError, match="trained for int8 already"):
+        quantize_decoder_aware(along, make_context(parent=folder, name="along"))
