@@ -8,6 +8,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from caption_core.models.tracing import traced
 from compression.places import Place
 
 
@@ -85,7 +86,7 @@ class FixedMasks(Constraint):
         self.places = places
         held = [place for place in places if bool((place.variable.numpy() == 0).any())]
         self._masks = [(place.variable, tf.Variable(place.variable.numpy() != 0, trainable=False)) for place in held]
-        self._apply = tf.function(self._mask)
+        self._apply = traced(self._mask)
 
     @property
     def state(self) -> Sequence[tf.Variable]:

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from caption_core.bundle import Bundle
 from caption_core.errors import BundleError, UsageError
+from caption_core.models.tracing import traced
 from caption_core.models.weights import Weights, assign_weights, named_weights
 from caption_core.runtimes.tensorflow import load_model
 from compression.context import trained_ranges
@@ -191,9 +192,9 @@ def calibrate(quantized: tf_keras.Model, encoder: tf_keras.Model, batches: Itera
     """
     ends = _activation_ends(quantized)
     seen = tf_keras.Model(encoder.input, [encoder.get_layer(name).output for name in ends])
-    measure = tf.function(
+    measure = traced(
         lambda pixels: [(tf.reduce_min(array), tf.reduce_max(array)) for array in seen(pixels, training=False)],
-        input_signature=[tf.TensorSpec(encoder.input_shape, tf.float32)],
+        [tf.TensorSpec(encoder.input_shape, tf.float32)],
     )
     measured = np.array([measure(tf.cast(batch, tf.float32)) for batch in batches])  # [batches, layers, 2]
     lows, highs = np.minimum(measured[..., 0].min(axis=0), 0), np.maximum(measured[..., 1].max(axis=0), 0)
@@ -287,7 +288,7 @@ def export_trained_quantization(bundle: Bundle) -> bytes | None:
 def export_quantized(quantized: tf_keras.Model) -> bytes:
     """A `quantized_copy` as a LiteRT graph (see `export_trained_quantization`)."""
     pixels = tf.TensorSpec(quantized.input_shape, tf.float32, name="pixels")
-    graph = tf.function(lambda pixels: {"features": quantized(pixels, training=False)}, input_signature=[pixels])
+    graph = traced(lambda pixels: {"features": quantized(pixels, training=False)}, [pixels])
     module = tf.Module()
     module.weights = quantized.weights  # a saved model must own the variables that its functions read
     with tempfile.TemporaryDirectory() as folder:

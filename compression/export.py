@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from caption_core.models.captioning import CaptioningModel
 from caption_core.models.decoder import Decoder
+from caption_core.models.tracing import traced
 from compression.calibration import step_samples
 from compression.conversion import Conversion, Graph, convert
 from compression.kept_float import NOTHING_KEPT, KeptFloat
@@ -54,9 +55,7 @@ def export_encoder(
     if sparse:
         encoder = mirrored(encoder)
     pixels = tf.TensorSpec((None, *encoder.input_shape[1:]), tf.float32 if is_int8 else tf.uint8, name="pixels")
-    graph = tf.function(
-        lambda pixels: {"features": encoder(tf.cast(pixels, tf.float32), training=False)}, input_signature=[pixels]
-    )
+    graph = traced(lambda pixels: {"features": encoder(tf.cast(pixels, tf.float32), training=False)}, [pixels])
     samples = [{"pixels": image[None].astype(pixels.dtype.as_numpy_dtype)} for image in calibration]
     conversion = Conversion(chosen, samples, kept, level_input=is_int8, sparse=sparse)
     return convert(encoder, graph.get_concrete_function(), conversion)
@@ -117,13 +116,14 @@ def _export_step(model: CaptioningModel, conversion: Conversion) -> bytes:
 def _start(model: CaptioningModel) -> Graph:
     decoder, locations = model.decoder, model.encoder.output_shape[1]
 
-    @tf.function(input_signature=[tf.TensorSpec((None, locations, decoder.config.feature_channels), name="features")])
+    rows = tf.TensorSpec((None, locations, decoder.config.feature_channels), name="features")
+
     def start(features: tf.Tensor) -> dict[str, tf.Tensor]:
         state, memory = decoder.start(features)
         named = zip((*decoder.state_shapes, *decoder.memory_shapes), (*state, *memory), strict=True)
         return dict(named)
 
-    return start.get_concrete_function()
+    return traced(start, [rows]).get_concrete_function()
 
 
 def _step(
@@ -147,7 +147,6 @@ def _step(
         multiples, unit = as_multiples(scales)
         return rows * (tf.cast(tf.gather(tf.constant(multiples), tokens), tf.float32) * unit)
 
-    @tf.function
     def step(tokens: tf.Tensor, **arrays: tf.Tensor) -> dict[str, tf.Tensor]:
         state = tuple(arrays[name] for name in decoder.state_shapes)
         memory = tuple(arrays[name] for name in decoder.memory_shapes)
@@ -155,7 +154,7 @@ def _step(
         following = zip(decoder.state_shapes, state, strict=True)
         return {"logits": logits, **{f"next_{name}": part for name, part in following}}
 
-    return step.get_concrete_function(tf.TensorSpec((None, None), tf.int32, name="tokens"), **specs)
+    return traced(step).get_concrete_function(tf.TensorSpec((None, None), tf.int32, name="tokens"), **specs)
 
 
 def quantize_rows(table: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np.float32]]:

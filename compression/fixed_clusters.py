@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
+from caption_core.models.tracing import traced
 from compression.constraint import Constraint
 from compression.places import Place
 
@@ -31,7 +32,7 @@ class FixedClusters(Constraint):
         self.places = [place for place in places if _is_clustered(place)]
         self.names = frozenset(place.name for place in self.places)
         self._members = [_members(place) for place in self.places]
-        self._apply = tf.function(self._average)
+        self._apply = traced(self._average)
 
     def after_update(self, update: int, updates: int) -> None:
         """See `Constraint`."""

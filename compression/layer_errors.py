@@ -10,6 +10,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from caption_core.models.captioning import CaptioningModel
+from caption_core.models.tracing import traced
 from compression.calibration import greedy_captions
 from compression.changed_calls import Change, changed_calls
 from compression.places import Place, quantized_places, replaced
@@ -97,7 +98,6 @@ def _one_rounded(
 ) -> Callable[[tf.Tensor], tf.Tensor]:
     """A function of a layer's number to the output with that layer rounded; it is traced once for all of them."""
 
-    @tf.function(input_signature=[tf.TensorSpec((), tf.int32)])
     def run(chosen_layer: tf.Tensor) -> tf.Tensor:
         def only(index: int, change: Change) -> Change:
             return lambda values: tf.cond(chosen_layer == index, lambda: change(values), lambda: values)
@@ -112,7 +112,7 @@ def _one_rounded(
         with replaced(values, places), changed_calls(calls):
             return output()
 
-    return run
+    return traced(run, [tf.TensorSpec((), tf.int32)])
 
 
 def _weights_change(place: Place, chosen: Format) -> Change:
