@@ -3,8 +3,8 @@
 PYTHON ?= python3
 ARGS ?=
 
-# Test processes. Many tests start a Ray of two CPUs, and several of them at a time make slow machines slower.
-WORKERS ?= 2
+# Test processes. Many tests wait for a Ray that they start, so two cores have enough to do for three.
+WORKERS ?= 3
 
 # Python versions that the packages in constraints.txt exist for; TensorFlow, which only training and the tests need,
 # comes last to a new one.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -28,11 +29,30 @@ PARALLEL = "PYTEST_XDIST_WORKER" in os.environ
 
 ROOT = Path(__file__).resolve().parents[1]
 
+# Seconds since the epoch: slow tests that would begin later are skipped. For runs that have to end in time.
+SLOW_UNTIL = float(os.environ.get("CAPSTAN_SLOW_UNTIL", "inf"))
+
+
+def is_slow(item: pytest.Item) -> bool:
+    """Whether a test takes more than a few seconds."""
+    return item.get_closest_marker("slow") is not None
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Longest first, where processes share the files: one that begins last would keep one of them alone."""
+    """Where processes share the files: those without slow tests first, then the longest.
+
+    A long file that begins last would keep one process alone.
+    """
     if PARALLEL:
-        items.sort(key=lambda item: "integration" not in item.path.parts)
+        with_slow = {item.path for item in items if is_slow(item)}
+        items.sort(key=lambda item: (item.path in with_slow, "integration" not in item.path.parts))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Leave out slow tests once their time is over."""
+    if is_slow(item) and time.time() > SLOW_UNTIL:
+        pytest.skip("slow, and its turn came after CAPSTAN_SLOW_UNTIL")
 
 
 def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], Path]) -> Path:

@@ -35,6 +35,7 @@ def decoder_of_real_proportions(kind: str) -> Decoder:
     return tiny_decoder(name, **{**sizes, **attention, **larger})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["lstm", "gru", "heads", "up_down", "aoa", "merge", "tied"])
 def test_training_rounds_what_litert_rounds(kind: str, tmp_path: Path) -> None:
     decoder = decoder_of_real_proportions(kind)
@@ -76,6 +77,7 @@ def test_what_is_kept_are_integers_times_a_scale() -> None:
     assert not np.array_equal(kept, trained)
 
 
+@pytest.mark.slow
 def test_the_step_trains_and_writes_a_float_bundle(make_context: MakeContext) -> None:
     step = QuantizationAware(part="decoder", training=Training(epochs=2, learning_rate=1e-3, warmup_steps=1))
     context = make_context()

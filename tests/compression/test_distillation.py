@@ -88,6 +88,7 @@ def lesson(make_context: MakeContext, tiny_bundle: Path, tmp_path: Path) -> Less
     return Lesson.of(make_context(parent=bundle_with_decoder(tiny_bundle, tmp_path / "student")))
 
 
+@pytest.mark.slow
 def test_references_and_teacher_share_the_target(lesson: Lesson) -> None:
     references, mixed, teacher = (lesson.loss(soft_targets=share, temperature=2.0) for share in (0.0, 0.3, 1.0))
     assert mixed == pytest.approx(0.7 * references + 0.3 * teacher, rel=1e-4)

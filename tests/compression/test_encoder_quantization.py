@@ -87,6 +87,7 @@ def _with(change: Callable[[NDArray[np.float32]], NDArray[np.float32]], layer: s
     return encoder
 
 
+@pytest.mark.slow
 def test_the_graph_gives_what_the_rounding_model_gives() -> None:
     encoder, images = small_encoder(), small_images()
     quantized = _calibrated(encoder)
@@ -103,6 +104,7 @@ def _in_float(interpreter: Interpreter) -> list[str]:
     return [detail["name"] for detail in interpreter.get_tensor_details() if detail["dtype"] == np.float32]
 
 
+@pytest.mark.slow
 def test_the_graph_takes_int8_in_any_number_and_is_int8_throughout() -> None:
     interpreter = Interpreter(model_content=export_quantized(_calibrated(small_encoder())))
     runner = interpreter.get_signature_runner()
@@ -126,6 +128,7 @@ def test_a_copy_computes_what_the_encoder_does_but_for_rounding_and_shares_no_we
     assert changed == [encoder.get_layer("block_1_expand").kernel.shape]
 
 
+@pytest.mark.slow
 def test_batch_norm_keeps_its_statistics_in_training() -> None:
     encoder = small_encoder()
     quantized = _calibrated(encoder)
@@ -166,6 +169,7 @@ def test_what_is_preserved_follows_from_the_weights(
     assert scheme_of(encoder.get_layer("block_1_expand")) == "QAT"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", [_prune, _prune_and_cluster])
 def test_zeros_stay_zeros(change: Callable[[NDArray[np.float32]], NDArray[np.float32]]) -> None:
     encoder = _with(change)
@@ -182,6 +186,7 @@ def test_zeros_stay_zeros(change: Callable[[NDArray[np.float32]], NDArray[np.flo
     assert (integers == 0).mean() < 0.7
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", [_cluster, _prune_and_cluster])
 def test_clusters_stay_clusters(change: Callable[[NDArray[np.float32]], NDArray[np.float32]]) -> None:
     encoder = _with(change)
@@ -204,6 +209,7 @@ def test_an_encoder_whose_layers_can_not_round_is_refused() -> None:
         quantized_copy(encoder)
 
 
+@pytest.mark.slow
 def test_ranges_of_another_encoder_are_refused() -> None:
     ranges = ranges_of(quantized_copy(small_encoder()))
     ranges.pop("encoder_quantization/Conv1/kernel_min")

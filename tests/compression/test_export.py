@@ -153,6 +153,7 @@ def test_an_encoder_agrees_with_its_float_model_in_every_format(chosen: Format) 
     assert relative_error(encode_images(graph, images[:3]), expected[:3]) < TOLERANCES[chosen]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("chosen", ["int8", "dynamic"])
 def test_an_encoders_named_layers_stay_in_float(chosen: Format) -> None:
     model = small_encoder()
@@ -201,6 +202,7 @@ def test_quantized_rows_are_within_half_a_step(table: np.ndarray) -> None:
     assert np.all(np.abs(steps * scales - table) <= 0.5001 * scales + 1e-30)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("chosen", "bytes_a_weight"), [("float32", 4), ("float16", 2), ("dynamic", 1), ("int8", 1), ("int16x8", 1)]
 )
@@ -223,6 +225,7 @@ def test_scales_are_multiples_of_a_unit(scales: NDArray[np.float32]) -> None:
     np.testing.assert_allclose(multiples * unit, scales, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_every_row_of_a_long_embedding_keeps_its_own_scale() -> None:
     """The converter would round a table of 1,024 scales or more, and words of small embeddings with it."""
     decoder = tiny_decoder("soft_attention", **{**SIZES, **ATTENTION, "vocabulary_size": 1500})

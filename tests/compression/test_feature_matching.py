@@ -102,6 +102,7 @@ def test_an_encoder_agrees_with_itself(make_context: MakeContext) -> None:
     assert objective.dev_scores()["feature_agreement"] > 0.9999
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wrapped", [False, True])
 def test_the_loss_is_the_relative_error(make_context: MakeContext, disturbed: Path, wrapped: bool) -> None:
     context = make_context(parent=disturbed)
@@ -153,6 +154,7 @@ def side_of_two() -> tf_keras.Model:
     return build_encoder(EncoderConfig("mobilenet_v2", width=0.35, image_size=(64, 64)))
 
 
+@pytest.mark.slow
 def test_a_teacher_of_larger_images_is_averaged_over_the_students_cells(side_of_two: tf_keras.Model) -> None:
     teacher = build_encoder(EncoderConfig("mobilenet_v2", width=0.35, image_size=(128, 96)))
     pixels = np.random.default_rng(0).uniform(0, 255, (2, 128, 96, 3)).astype(np.float32)
@@ -178,6 +180,7 @@ def test_a_smaller_grid_and_other_channels_teach_nothing(side_of_two: tf_keras.M
     assert on_grid_of(side_of_two, lower) is None
 
 
+@pytest.mark.slow
 def test_an_encoder_of_smaller_images_learns_what_the_decoder_knows(
     make_context: MakeContext, disturbed: Path, of_64_pixels: Bundle
 ) -> None:

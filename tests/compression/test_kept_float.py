@@ -40,6 +40,7 @@ def captioner() -> CaptioningModel:
     return captioner_of(decoder_of_real_proportions("lstm"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("chosen", ["dynamic", "int8"])
 def test_named_layers_stay_in_float(chosen: Format) -> None:
     model = captioner()
@@ -51,6 +52,7 @@ def test_named_layers_stay_in_float(chosen: Format) -> None:
     assert float_matrices(without) == set()
 
 
+@pytest.mark.slow
 def test_a_layer_whose_name_ends_like_anothers_stays_in_float_alone() -> None:
     config = EncoderConfig("mobilenet_v3_small", image_size=(32, 32))
     model = CaptioningModel(build_encoder(config), tiny_decoder("merge"))
@@ -71,6 +73,7 @@ def float_kernels(graph: bytes) -> set[str]:
     return {kernel.name.decode() for kernel in kernels if kernel.type == schema.TensorType.FLOAT32}
 
 
+@pytest.mark.slow
 def test_with_all_layers_kept_nothing_is_rounded(exported: Export) -> None:
     model = captioner()
     features, tokens = random_features(2), np.array([[[1, 7, 9]], [[1, 5, 20]]], np.int32)

@@ -27,6 +27,7 @@ def model() -> CaptioningModel:
     return CaptioningModel(encoder, tiny_decoder("soft_attention"))
 
 
+@pytest.mark.slow
 def test_a_decoder_is_calibrated_on_what_the_encoders_graph_gives(model: CaptioningModel) -> None:
     images = np.random.default_rng(0).integers(0, 256, (6, 8, 8, 3)).astype(np.uint8)
     brighter = tf_keras.models.clone_model(model.encoder)

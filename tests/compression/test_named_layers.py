@@ -34,6 +34,7 @@ def check(manifest: Manifest, *entries: tuple[str, dict[str, Any]]) -> None:
         raise StepError(index, reason)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "settings"),
     [
@@ -81,6 +82,7 @@ def test_nothing_stays_in_float_beside_int16(manifest: Manifest, settings: dict[
         check(manifest, ("quantize", settings))
 
 
+@pytest.mark.slow
 def test_an_encoder_that_was_trained_for_int8_keeps_no_layer_in_float(manifest: Manifest) -> None:
     formats = {"encoder": "int8", "decoder": "dynamic"}
     with pytest.raises(StepError, match="is converted as it was trained"):
@@ -89,6 +91,7 @@ def test_an_encoder_that_was_trained_for_int8_keeps_no_layer_in_float(manifest: 
     check(manifest, ("quantize", {**formats, "keep_float": ["encoder/Conv_1"]}))
 
 
+@pytest.mark.slow
 def test_layers_that_a_step_adds_are_there_for_those_behind_it(manifest: Manifest) -> None:
     chosen = ("hard", {"part": "encoder", "sparsity": 0.5, "layers": ["block7a"]})
     exchanged = ("architecture", {"encoder": "efficientnet_b0", "encoder_weights": "imagenet"})
@@ -97,6 +100,7 @@ def test_layers_that_a_step_adds_are_there_for_those_behind_it(manifest: Manifes
         check(manifest, chosen, exchanged)
 
 
+@pytest.mark.slow
 def test_chosen_layers_have_to_train_and_to_fit_the_pattern(manifest: Manifest) -> None:
     blocks = {"part": "encoder", "sparsity": 0.5, "pattern": "block", "training": UPPER}
     check(manifest, ("magnitude", {**blocks, "layers": ["block_16_project"]}))
@@ -113,6 +117,7 @@ OTHER = {"encoder": "mobilenet_v3_small", "encoder_weights": "imagenet"}
 WORDS = {"training": {"epochs": 1}}
 
 
+@pytest.mark.slow
 def test_features_need_a_teacher_of_as_many_channels_and_no_smaller_grid(manifest: Manifest) -> None:
     check(manifest, ("architecture", SMALLER), ("fine_tune", {"training": UPPER}))
     with pytest.raises(StepError, match=r"the encoder gives 64 x 1280 features, what teaches it 49 x 1280$"):
@@ -140,6 +145,7 @@ def test_a_captioner_too_large_for_this_machine_is_left_to_its_steps(manifest: M
         check(manifest, pruned)
 
 
+@pytest.mark.slow
 def test_a_recipe_names_the_line_of_a_layer_that_is_not_there(manifest: Manifest, tmp_path: Path) -> None:
     path = tmp_path / "r.yaml"
     path.write_text(
@@ -149,6 +155,7 @@ def test_a_recipe_names_the_line_of_a_layer_that_is_not_there(manifest: Manifest
         check_layers([(read_recipe(str(path)).chain, manifest)])
 
 
+@pytest.mark.slow
 def test_a_layer_that_is_not_there_costs_one_line(tiny_bundle: Path, tmp_path: Path) -> None:
     path = tmp_path / "r.yaml"
     path.write_text("name: x\nsteps:\n  - cluster: {part: decoder, layers: [nowhere], training: null}\n")

@@ -3,6 +3,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import pytest
 
 from caption_core.models.weights import named_weights
 from caption_core.runtimes.tensorflow import load_model
@@ -10,6 +11,7 @@ from compression.random_weights import restart_decoder
 from tests.compression.conftest import MakeContext
 
 
+@pytest.mark.slow
 def test_seed_decides_the_decoder_s_weights_and_the_encoder_keeps_its_own(make_context: MakeContext) -> None:
     context = make_context(captions=False)
     trained, first, again, other = (load_model(context.parent) for _ in range(4))

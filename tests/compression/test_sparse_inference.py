@@ -34,6 +34,7 @@ def with_zeros(config: EncoderConfig, share: float) -> tf_keras.Model:
     return encoder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "features", "size"),
     [
@@ -56,6 +57,7 @@ def test_a_twin_computes_the_same_features(name: str, features: str, size: tuple
     assert all(np.array_equal(*pair) for pair in zip(before, encoder.get_weights(), strict=True))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "share", "expected"),
     [("mobilenet_v2", 0.6, False), ("mobilenet_v2", 0.7, True), ("efficientnet_b0", 0.9, False), ("vgg16", 0.9, False)],
@@ -105,6 +107,7 @@ def test_an_encoder_that_a_half_turn_would_shift_has_no_twin(
     assert not can_run_sparse(strided(first, padding, second, between))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "features"), [("mobilenet_v2", "global"), ("mobilenet_v3_small", "grid")])
 def test_an_exported_graph_meets_xnnpacks_conditions(name: str, features: str) -> None:
     encoder = with_zeros(EncoderConfig(name, features, image_size=(64, 64)), 0.8)

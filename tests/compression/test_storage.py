@@ -39,6 +39,7 @@ def check_it_captions_as_before(plain: Bundle, stored: Bundle) -> None:
     assert load_captioner(stored.folder).caption(images) == load_captioner(plain.folder).caption(images)
 
 
+@pytest.mark.slow
 def test_a_stored_bundle_is_smaller_and_captions_exactly_as_before(captioner: Path, stored: Path) -> None:
     check_it_captions_as_before(open_bundle(captioner), open_bundle(stored))
 
@@ -66,6 +67,7 @@ def test_a_stored_bundle_can_be_expanded_in_its_own_place(captioner: Path, store
     assert "expanded" not in (folder / MANIFEST).read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_a_float_bundle_of_compressed_weights_is_the_same_model(tiny_bundle: Path, stored_float: Path) -> None:
     plain, compressed = open_bundle(tiny_bundle), open_bundle(stored_float)
     assert compressed.is_compressed(WEIGHTS)
@@ -77,6 +79,7 @@ def test_a_float_bundle_of_compressed_weights_is_the_same_model(tiny_bundle: Pat
     assert all(np.array_equal(*pair) for pair in zip(one.get_weights(), other.get_weights(), strict=True))
 
 
+@pytest.mark.slow
 def test_a_float_bundle_of_compressed_weights_can_be_quantized(
     tiny_bundle: Path, stored_float: Path, synthetic_set: SyntheticSet, tmp_path: Path
 ) -> None:

@@ -37,6 +37,7 @@ def data_of(context: StepContext, words: tuple[str, ...] | None = None) -> Train
     return replace(data, vocabulary=vocabulary, tokens=tokenize(data.train, vocabulary, max_tokens=8))
 
 
+@pytest.mark.slow
 def test_its_captions_are_those_of_its_own_beam_search(make_context: MakeContext, tiny_bundle: Path) -> None:
     context = make_context()
     found = Teacher(context, data_of(context), views=1, beam=3).captions(max_tokens=6)

@@ -66,6 +66,7 @@ def result(folder: Path) -> tuple[Weights, list[dict[str, Any]]]:
     return bundle_weights(open_bundle(folder / "bundle")), [{**epoch, "seconds": 0} for epoch in history]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("step", "losses"), [(GATED, (1, 2)), (GRADUAL, (1,)), (CLUSTERED, (1,))])
 def test_an_interrupted_step_goes_on_as_if_nothing_had_happened(
     make_context: MakeContext, sparse: Path, step: Step, losses: tuple[int, ...]
@@ -88,6 +89,7 @@ def test_an_interrupted_step_goes_on_as_if_nothing_had_happened(
     assert {path.name for path in again.folder.iterdir()} == {"bundle", RECORD}
 
 
+@pytest.mark.slow
 def test_epochs_of_another_parent_are_of_no_use(make_context: MakeContext, sparse: Path) -> None:
     with pytest.raises(ProcessLostError):
         apply_step(GRADUAL, lost_after(1, make_context(parent=sparse)))
@@ -97,6 +99,7 @@ def test_epochs_of_another_parent_are_of_no_use(make_context: MakeContext, spars
     assert sum(line.startswith("epoch=") for line in lines) == 2
 
 
+@pytest.mark.slow
 def test_a_step_that_can_not_keep_its_epochs_is_taken_all_the_same(make_context: MakeContext) -> None:
     context, lines = told(make_context())
     context.folder.mkdir()
@@ -106,6 +109,7 @@ def test_a_step_that_can_not_keep_its_epochs_is_taken_all_the_same(make_context:
     assert context.output.exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("content", [b"no tensors", None])
 def test_a_file_that_is_of_no_use_costs_a_line_and_the_epochs(make_context: MakeContext, content: bytes | None) -> None:
     with pytest.raises(ProcessLostError):

@@ -34,6 +34,7 @@ def test_a_draw_ends_once_and_holds_words_alone() -> None:
     assert np.all((drawn == END).sum(axis=-1) <= 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", DECODERS)
 def test_what_it_is_taught_it_says(name: str) -> None:
     """Four images with a caption each are learned by heart."""

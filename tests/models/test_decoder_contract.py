@@ -53,6 +53,7 @@ def test_search_and_samples(decoder: Decoder) -> None:
     check_search(decoder)
 
 
+@pytest.mark.slow
 def test_litert_agrees_with_tensorflow(decoder: Decoder, tmp_path: Path) -> None:
     check_litert(decoder, tmp_path)
 

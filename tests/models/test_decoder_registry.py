@@ -70,6 +70,7 @@ def test_a_decoder_takes_no_other_ones_sizes() -> None:
         build_decoder("merge", decoder_config("soft_attention", NEEDED))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", DECODERS)
 def test_exported_matrices_are_int8(name: str, tmp_path: Path) -> None:
     decoder = build_decoder(name, decoder_config(name, {**NEEDED, "units": 64, "embedding_units": 64}))

@@ -80,6 +80,7 @@ def encoder_with_weights(name: str, folder: Path) -> tf_keras.Model:
     return build_encoder(EncoderConfig(name, image_size=SIZE), str(path))
 
 
+@pytest.mark.slow
 @every_encoder
 def test_features_are_those_of_the_keras_application_and_its_preprocessing(name: str, weights: Path) -> None:
     application, layer = keras_application(name), ENCODERS[name].features["grid"].layer
@@ -106,12 +107,14 @@ def test_an_encoder_exports_to_int8_without_flex_ops(name: str, weights: Path) -
     assert likeness.argmax(axis=1).tolist() == [0, 1, 2, 3]
 
 
+@pytest.mark.slow
 @every_encoder
 def test_global_features_are_one_vector(name: str) -> None:
     encoder = build_encoder(EncoderConfig(name, "global", image_size=(32, 32)))
     assert encoder.output_shape == (None, 1, EXPECTED[name][2])
 
 
+@pytest.mark.slow
 @every_encoder
 def test_an_encoder_can_be_cut_before_every_block(name: str, weights: Path) -> None:
     encoder = encoder_with_weights(name, weights)
@@ -128,6 +131,7 @@ def test_an_encoder_can_be_cut_before_every_block(name: str, weights: Path) -> N
     np.testing.assert_allclose(again, whole, atol=1e-4 * np.abs(whole).max())
 
 
+@pytest.mark.slow
 def test_global_features_are_the_mean_of_the_grid() -> None:
     images = photographs()
     features = []
@@ -138,6 +142,7 @@ def test_global_features_are_the_mean_of_the_grid() -> None:
     np.testing.assert_allclose(features[0].mean(axis=1, keepdims=True), features[1], rtol=1e-4, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_random_weights_and_layer_names_can_be_repeated() -> None:
     built = []
     for _ in range(2):
@@ -148,6 +153,7 @@ def test_random_weights_and_layer_names_can_be_repeated() -> None:
     assert all(map(np.array_equal, first.get_weights(), second.get_weights()))
 
 
+@pytest.mark.slow
 def test_a_narrower_encoder_has_fewer_weights() -> None:
     sizes = [
         build_encoder(EncoderConfig("mobilenet_v2", width=width, image_size=SIZE)).count_params()

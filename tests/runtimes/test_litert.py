@@ -37,6 +37,7 @@ def with_decoder(parent: Bundle, decoder: Decoder, folder: Path) -> Bundle:
     return write_bundle(folder, fields, {**files, VOCABULARY: words})
 
 
+@pytest.mark.slow
 def test_a_bundle_of_another_state_runs_as_its_model_does(bundled: Path, decoder: Decoder, tmp_path: Path) -> None:
     """A GRU has one array of state where the bundled captioner's LSTM has two."""
     bundle = with_decoder(open_bundle(bundled / "captioner"), decoder, tmp_path / "bundle")

@@ -59,6 +59,7 @@ def test_another_decoders_weights_are_refused(tiny_bundle: Path, tmp_path: Path)
         load_model(rewritten(tiny_bundle, tmp_path / "bundle", "up_down", settings))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("precision", "within"), [("bfloat16", 0.15), ("float16", 0.02)])
 def test_fewer_bits_give_nearly_the_same(tiny_bundle: Path, precision: str, within: float) -> None:
     images = np.random.default_rng(0).integers(0, 255, (4, 224, 224, 3), np.uint8)

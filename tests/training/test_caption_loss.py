@@ -19,6 +19,7 @@ def test_the_loss_is_the_cross_entropy_with_smoothed_targets() -> None:
     np.testing.assert_allclose(found, -(goal * log_p).sum(-1), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_padding_teaches_nothing_and_each_caption_counts_by_its_weight() -> None:
     batch = batch_of(2)
     batch.weights[:] = [[1.0, 0.0], [0.0, 0.0]]

@@ -58,6 +58,7 @@ def batch_of(images: int) -> CaptionBatch:
     return CaptionBatch(generator.normal(size=(images, 3, 5)).astype(np.float32), tokens, weights, 11.0, 0.1, (3, 256))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("parts", "images"), [(2, 4), (3, 7), (4, 2)])
 def test_an_update_in_parts_is_that_of_the_whole_batch(parts: int, images: int) -> None:
     whole, cut = tiny_trainer(1), tiny_trainer(parts)
@@ -90,6 +91,7 @@ print(float(trainer.update(batch_of(4), 1e-3)))
     assert float(done.stdout) == pytest.approx(float(tiny_trainer(1).update(batch_of(4), 1e-3)), abs=1e-5)
 
 
+@pytest.mark.slow
 def test_parts_draw_dropout_masks_of_their_own() -> None:
     batch = batch_of(4)
     assert [part.dropout_seed for part in batch.parts(4)] == [(3, 256), (3, 512), (3, 768), (3, 1024)]

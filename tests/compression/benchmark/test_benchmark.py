@@ -26,6 +26,7 @@ from compression.measuring.start_line import StartLine
 SAMPLES = DEFAULT_BUNDLE.parent / "photographs"
 
 
+@pytest.mark.slow
 def test_it_measures_jobs_stages_and_a_loop(tmp_path: Path) -> None:
     config = BenchmarkConfig(
         variants={"bundled": DEFAULT_BUNDLE, "idle": None},

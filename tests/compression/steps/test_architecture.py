@@ -37,6 +37,7 @@ def assert_equal(ours: Weights, theirs: Weights) -> None:
         np.testing.assert_array_equal(array, theirs[name], err_msg=name)
 
 
+@pytest.mark.slow
 def test_another_image_size_keeps_all_weights(make_context: MakeContext) -> None:
     context = make_context()
     bundle = apply(Architecture(image_size=96), context)
@@ -49,6 +50,7 @@ def test_another_image_size_keeps_all_weights(make_context: MakeContext) -> None
     assert features.shape == (1, 9, 1280)
 
 
+@pytest.mark.slow
 def test_a_narrower_decoder_keeps_what_fits_and_trains(make_context: MakeContext) -> None:
     context = make_context()
     step = Architecture(decoder_settings={"units": 24}, training=Training(epochs=2, learning_rate=1e-5))
@@ -66,6 +68,7 @@ def test_a_narrower_decoder_keeps_what_fits_and_trains(make_context: MakeContext
     assert len(found["history"]) == 2
 
 
+@pytest.mark.slow
 def test_another_kind_of_decoder_keeps_words_only_and_is_seeded(make_context: MakeContext) -> None:
     settings = {"units": 32, "embedding_units": 16, "value_units": 32, "attention_units": 16}
     step = Architecture(decoder="up_down", decoder_settings=settings)
@@ -79,6 +82,7 @@ def test_another_kind_of_decoder_keeps_words_only_and_is_seeded(make_context: Ma
     assert "decoder/output_bias" in same
 
 
+@pytest.mark.slow
 def test_another_encoder_begins_anew_or_with_a_file(make_context: MakeContext, synthetic_set: SyntheticSet) -> None:
     context = make_context()
     bundle = apply(Architecture(encoder="mobilenet_v3_small", image_size=64), context)

@@ -93,6 +93,7 @@ def test_weights_come_back_after_they_are_shown_clustered() -> None:
     np.testing.assert_array_equal(place.variable.numpy(), weights)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("training", [None, TRAINING])
 def test_bundle_has_so_many_values_in_every_matrix(make_context: MakeContext, training: Training | None) -> None:
     context = make_context(captions=training is not None)
@@ -106,6 +107,7 @@ def test_bundle_has_so_many_values_in_every_matrix(make_context: MakeContext, tr
     assert len(record["history"]) == (0 if training is None else 3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("training", [None, TRAINING])
 def test_zeros_stay_zeros(make_context: MakeContext, training: Training | None) -> None:
     pruned = hard.apply(Hard(part="decoder", sparsity=0.6), make_context(captions=False, name="pruned"))
@@ -119,6 +121,7 @@ def test_zeros_stay_zeros(make_context: MakeContext, training: Training | None) 
     assert 0.6 <= sparsity_of(after) < 0.75
 
 
+@pytest.mark.slow
 def test_gradual_pruning_and_clustering_make_a_chain(make_context: MakeContext) -> None:
     training = Training(epochs=4, learning_rate=0.003, warmup_steps=0)
     gradual = Magnitude(part="decoder", sparsity=0.5, every=1, training=training)

@@ -45,6 +45,7 @@ def test_a_step_keeps_the_most_frequent_words(make_context: MakeContext) -> None
     assert f"cut_vocabulary: 6 of {len(words)} words" in bundle.manifest.provenance.steps
 
 
+@pytest.mark.slow
 def test_it_trains_on_in_the_words_that_are_left(make_context: MakeContext) -> None:
     """Also from a teacher that has all of them."""
     context = make_context()

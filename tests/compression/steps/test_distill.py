@@ -25,6 +25,7 @@ from tests.compression.conftest import MakeContext
 pytestmark = pytest.mark.usefixtures("teachers_loaded_once")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("level", ["word", "both"])
 def test_a_student_comes_to_speak_as_its_teacher(
     make_context: MakeContext, tiny_bundle: Path, tmp_path: Path, level: str

@@ -25,6 +25,7 @@ from tests.compression.conftest import MakeContext
 STEP = FineTune(training=Training(epochs=2, learning_rate=0.01, warmup_steps=0))
 
 
+@pytest.mark.slow
 def test_zeros_stay_and_the_other_weights_train(make_context: MakeContext) -> None:
     pruned = prune(Hard(part="decoder", sparsity=0.8), make_context(captions=False, name="pruned"))
     context = make_context(parent=pruned.folder)
@@ -42,6 +43,7 @@ def test_zeros_stay_and_the_other_weights_train(make_context: MakeContext) -> No
     assert [epoch["epoch"] for epoch in record["history"]] == [1, 2]
 
 
+@pytest.mark.slow
 def test_a_training_that_does_harm_leaves_the_captioner_as_it_was(make_context: MakeContext) -> None:
     trained = apply(
         FineTune(training=Training(epochs=4, learning_rate=0.01, warmup_steps=0)), make_context(name="first")
@@ -72,6 +74,7 @@ def losses(context: StepContext, dropout_scale: float) -> list[float]:
     return [epoch["loss"] for epoch in json.loads((context.folder / RECORD).read_text())["history"]]
 
 
+@pytest.mark.slow
 def test_less_is_dropped_where_that_is_asked_for(make_context: MakeContext, tmp_path: Path) -> None:
     parent = with_dropout(make_context().parent, tmp_path / "parent", 0.6)
     without, half, whole = (losses(make_context(parent=parent, name=f"{by}"), by) for by in (0.0, 0.5, 1.0))

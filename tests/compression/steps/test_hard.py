@@ -36,6 +36,7 @@ def test_decoder_has_exactly_the_sparsity(make_context: MakeContext, method: Ran
     assert [layer["name"] for layer in record["layer_sparsities"]] == [place.name for place in places]
 
 
+@pytest.mark.slow
 def test_kept_weights_and_the_other_part_stay_as_they_were(make_context: MakeContext) -> None:
     context = make_context(captions=False)
     before = load_model(context.parent)
@@ -66,6 +67,7 @@ def test_layers_that_are_not_there_are_refused(make_context: MakeContext) -> Non
         apply(step, make_context(captions=False))
 
 
+@pytest.mark.slow
 def test_training_keeps_the_masks(make_context: MakeContext) -> None:
     context = make_context()
     step = Hard(part="decoder", sparsity=0.5, training=Training(epochs=2, learning_rate=0.01, warmup_steps=0))
@@ -80,6 +82,7 @@ def test_training_keeps_the_masks(make_context: MakeContext) -> None:
     assert len(json.loads((context.folder / RECORD).read_text())["history"]) == 2
 
 
+@pytest.mark.slow
 def test_pruning_further_keeps_earlier_zeros(make_context: MakeContext) -> None:
     context = make_context(captions=False)
     first = apply(Hard(part="decoder", sparsity=0.3, method="uniform"), context)

@@ -27,6 +27,7 @@ def test_what_remains_falls_geometrically() -> None:
     assert round_sparsities(0.9, 1) == [0.9]
 
 
+@pytest.mark.slow
 def test_survivors_of_all_rounds_are_the_first_weights(make_context: MakeContext) -> None:
     context = make_context()
     model = load_model(context.parent)
@@ -71,6 +72,7 @@ def test_bundle_has_the_sparsity_exactly(make_context: MakeContext, start: Start
     assert record["rounds"] == round_sparsities(0.6, 2)
 
 
+@pytest.mark.slow
 def test_every_matrix_is_pruned_alike_by_default(make_context: MakeContext) -> None:
     context = make_context()
     model = load_model(context.parent)

@@ -100,6 +100,7 @@ def _step(**changes: object) -> Magnitude:
     return Magnitude(**{"part": "decoder", "sparsity": 0.7, "every": 1, "training": training, **changes})  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_bundle_has_the_sparsity_in_every_matrix(make_context: MakeContext) -> None:
     context = make_context()
     places = places_of(load_model(apply(_step(), context)), "decoder")

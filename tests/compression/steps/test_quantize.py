@@ -31,6 +31,7 @@ def test_each_part_has_its_format_and_captions_stay_what_they_were(make_context:
     assert said == "quantize: encoder float16, decoder int16x8; ranges measured on 6 training images"
 
 
+@pytest.mark.slow
 def test_the_record_tells_the_error_of_every_layer(make_context: MakeContext) -> None:
     context = make_context(captions=False)
     bundle = apply(Quantize(decoder="dynamic"), context)

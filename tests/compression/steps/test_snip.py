@@ -36,6 +36,7 @@ def test_kept_are_the_largest_products_of_weight_and_gradient() -> None:
     np.testing.assert_array_equal(masks["b"], [[False, True]])
 
 
+@pytest.mark.slow
 def test_gradients_are_repeatable_and_change_nothing(make_context: MakeContext) -> None:
     context = make_context()
     model = load_model(context.parent)
@@ -60,6 +61,7 @@ def _check_sparsity(bundle: Bundle, sparsity: float) -> None:
     assert sparsity_of(places) == round(sparsity * elements) / elements
 
 
+@pytest.mark.slow
 def test_bundle_has_the_sparsity_exactly(make_context: MakeContext) -> None:
     context = make_context()
     bundle = apply(Snip(sparsity=0.63, batches=2, training=TRAINING), context)

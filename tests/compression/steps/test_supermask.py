@@ -46,6 +46,7 @@ def test_bundle_has_the_sparsity_exactly(make_context: MakeContext, restart: boo
     assert record["gates_sparsity"] == pytest.approx(0.7, abs=0.05)
 
 
+@pytest.mark.slow
 def test_fine_tuning_keeps_the_masks(make_context: MakeContext) -> None:
     training, further = (Training(epochs=epochs, learning_rate=0.003, warmup_steps=0) for epochs in (1, 2))
     context = make_context()
@@ -56,6 +57,7 @@ def test_fine_tuning_keeps_the_masks(make_context: MakeContext) -> None:
     assert [epoch["epoch"] for epoch in json.loads((context.folder / RECORD).read_text())["fine_tuning"]] == [1, 2]
 
 
+@pytest.mark.slow
 def test_a_miss_is_told_and_made_good_by_ranking(make_context: MakeContext) -> None:
     lines: list[str] = []
     context = replace(make_context(), log=lines.append)
@@ -64,6 +66,7 @@ def test_a_miss_is_told_and_made_good_by_ranking(make_context: MakeContext) -> N
     assert any("the gates came to a sparsity of 0.000, not 0.7" in line for line in lines)
 
 
+@pytest.mark.slow
 def test_zeros_of_the_parent_stay_and_count(make_context: MakeContext) -> None:
     pruned = prune(Hard(part="decoder", sparsity=0.4), make_context(captions=False, name="pruned"))
     bundle = apply(_step(training=Training(epochs=2)), make_context(parent=pruned.folder))

@@ -56,6 +56,7 @@ def test_a_projection_meets_a_dense_layer_that_the_embedding_spans() -> None:
     np.testing.assert_allclose(child.project(HIDDEN), decoder.project(HIDDEN), atol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_step_ties_and_trains(make_context: MakeContext, tiny_bundle: Path, tmp_path: Path) -> None:
     parent = bundle_with_decoder(tiny_bundle, tmp_path / "merge", "merge")
     context = make_context(parent=parent)

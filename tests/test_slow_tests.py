@@ -1,0 +1,35 @@
+"""Slow tests can be told to end in time."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+MODULE = """import pytest
+
+
+@pytest.mark.slow
+def test_slow():
+    pass
+
+
+def test_fast():
+    pass
+"""
+
+
+@pytest.mark.parametrize(("seconds", "outcome"), [(-60, "1 passed, 1 skipped"), (600, "2 passed")])
+def test_slow_tests_whose_turn_comes_too_late_are_skipped(seconds: int, outcome: str, tmp_path: Path) -> None:
+    (tmp_path / "test_both.py").write_text(MODULE)
+    options = ["-p", "tests.conftest", "-c", str(ROOT / "pyproject.toml")]
+    command = [sys.executable, "-m", "pytest", *options, str(tmp_path)]
+    until = {"CAPSTAN_SLOW_UNTIL": str(time.time() + seconds)}
+    done = subprocess.run(command, cwd=ROOT, env=os.environ | until, capture_output=True, text=True, check=False)
+    assert outcome in done.stdout, done.stdout + done.stderr
+    assert ("its turn came after CAPSTAN_SLOW_UNTIL" in done.stdout) == (seconds < 0)
