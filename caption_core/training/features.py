@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import tensorflow as tf
@@ -20,6 +21,7 @@ from numpy.typing import NDArray
 
 from caption_core.errors import ImageError, UsageError
 from caption_core.images import ImageLimits, decode_image
+from caption_core.training.cache_room import hold, lock_of, reserve
 from caption_core.training.dataset import CaptionedImages
 
 _BATCH_IMAGES = 32
@@ -34,9 +36,11 @@ class FeatureCache:
 
     Attributes:
         views: float16 [views, images, ...]; see `view_of`.
+        file: what holds the file against removal while this is in use; None of what is in memory.
     """
 
     views: NDArray[np.float16]
+    file: BinaryIO | None = None
 
     def batch(self, images: NDArray[np.int64], view: NDArray[np.int64] | int = 0) -> NDArray[np.float32]:
         """Activations float32 [batch, ...] of `images`, each in its `view`."""
@@ -71,6 +75,7 @@ def cached_features(
     """Open the cache of `model`'s outputs over `images`, computing it first where it is missing.
 
     A file lock lets one process of a node compute while the others wait; the finished file appears by an atomic move.
+    Where the disk is full, caches that nobody uses give way to it.
 
     Args:
         model: images float32 [batch, height, width, 3] to activations [batch, ...].
@@ -80,13 +85,14 @@ def cached_features(
 
     Raises:
         UsageError: an image can't be decoded; training data must be whole.
+        CapstanError: there is no room for it.
     """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"features-{_key(model, images, views)}.npy"
-    with FileLock(f"{path}.lock"):
+    with FileLock(lock_of(path)):
         if not path.exists():
             _compute(model, images, path, views=views, log=log)
-    return FeatureCache(np.load(path, mmap_mode="r"))
+        return FeatureCache(np.load(path, mmap_mode="r"), hold(path))
 
 
 def view_of(pixels: NDArray[np.float32], view: int, first: int) -> NDArray[np.float32]:
@@ -133,6 +139,7 @@ def _compute(
     shape = (views, len(images), *model.output_shape[1:])
     temporary = path.with_suffix(".partial")
     store = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.float16, shape=shape)
+    reserve(temporary, log)
     started = reported = time.monotonic()
     for begin, pixels in _decoded_batches(images, model.input_shape[1:3]):
         end = begin + len(pixels)
