@@ -52,7 +52,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Leave out slow tests once their time is over."""
     if is_slow(item) and time.time() > SLOW_UNTIL:
-        pytest.skip("slow, and its turn came after CAPSTAN_SLOW_UNTIL")
+        pytest.skip(f"{item.nodeid}: slow, and its turn came after CAPSTAN_SLOW_UNTIL")
 
 
 def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], Path]) -> Path:
