@@ -8,7 +8,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from caption_core.models.tracing import traced
+from caption_core.models.tracing import as_graph
 from compression.places import Place
 
 
@@ -86,7 +86,7 @@ class FixedMasks(Constraint):
         self.places = places
         held = [place for place in places if bool((place.variable.numpy() == 0).any())]
         self._masks = [(place.variable, tf.Variable(place.variable.numpy() != 0, trainable=False)) for place in held]
-        self._apply = traced(self._mask)
+        self._apply = as_graph(self._mask)
 
     @property
     def state(self) -> Sequence[tf.Variable]:

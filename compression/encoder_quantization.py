@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from caption_core.bundle import Bundle
 from caption_core.errors import BundleError, UsageError
-from caption_core.models.tracing import traced
+from caption_core.models.tracing import as_graph
 from caption_core.models.weights import Weights, assign_weights, named_weights
 from caption_core.runtimes.tensorflow import load_model
 from compression.context import trained_ranges
@@ -192,7 +192,7 @@ def calibrate(quantized: tf_keras.Model, encoder: tf_keras.Model, batches: Itera
     """
     ends = _activation_ends(quantized)
     seen = tf_keras.Model(encoder.input, [encoder.get_layer(name).output for name in ends])
-    measure = traced(
+    measure = as_graph(
         lambda pixels: [(tf.reduce_min(array), tf.reduce_max(array)) for array in seen(pixels, training=False)],
         [tf.TensorSpec(encoder.input_shape, tf.float32)],
     )
@@ -288,7 +288,7 @@ def export_trained_quantization(bundle: Bundle) -> bytes | None:
 def export_quantized(quantized: tf_keras.Model) -> bytes:
     """A `quantized_copy` as a LiteRT graph (see `export_trained_quantization`)."""
     pixels = tf.TensorSpec(quantized.input_shape, tf.float32, name="pixels")
-    graph = traced(lambda pixels: {"features": quantized(pixels, training=False)}, [pixels])
+    graph = as_graph(lambda pixels: {"features": quantized(pixels, training=False)}, [pixels])
     module = tf.Module()
     module.weights = quantized.weights  # a saved model must own the variables that its functions read
     with tempfile.TemporaryDirectory() as folder:

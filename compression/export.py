@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from caption_core.models.captioning import CaptioningModel
 from caption_core.models.decoder import Decoder
-from caption_core.models.tracing import traced
+from caption_core.models.tracing import as_graph
 from compression.calibration import step_samples
 from compression.conversion import Conversion, Graph, convert
 from compression.kept_float import NOTHING_KEPT, KeptFloat
@@ -55,7 +55,7 @@ def export_encoder(
     if sparse:
         encoder = mirrored(encoder)
     pixels = tf.TensorSpec((None, *encoder.input_shape[1:]), tf.float32 if is_int8 else tf.uint8, name="pixels")
-    graph = traced(lambda pixels: {"features": encoder(tf.cast(pixels, tf.float32), training=False)}, [pixels])
+    graph = as_graph(lambda pixels: {"features": encoder(tf.cast(pixels, tf.float32), training=False)}, [pixels])
     samples = [{"pixels": image[None].astype(pixels.dtype.as_numpy_dtype)} for image in calibration]
     conversion = Conversion(chosen, samples, kept, level_input=is_int8, sparse=sparse)
     return convert(encoder, graph.get_concrete_function(), conversion)
@@ -123,7 +123,7 @@ def _start(model: CaptioningModel) -> Graph:
         named = zip((*decoder.state_shapes, *decoder.memory_shapes), (*state, *memory), strict=True)
         return dict(named)
 
-    return traced(start, [rows]).get_concrete_function()
+    return as_graph(start, [rows]).get_concrete_function()
 
 
 def _step(
@@ -154,7 +154,7 @@ def _step(
         following = zip(decoder.state_shapes, state, strict=True)
         return {"logits": logits, **{f"next_{name}": part for name, part in following}}
 
-    return traced(step).get_concrete_function(tf.TensorSpec((None, None), tf.int32, name="tokens"), **specs)
+    return as_graph(step).get_concrete_function(tf.TensorSpec((None, None), tf.int32, name="tokens"), **specs)
 
 
 def quantize_rows(table: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np.float32]]:

@@ -17,7 +17,7 @@ from caption_core.errors import UsageError
 from caption_core.models.captioning import CaptioningModel
 from caption_core.models.decoder import Decoder
 from caption_core.models.encoders import split_encoder
-from caption_core.models.tracing import traced
+from caption_core.models.tracing import as_graph
 from caption_core.models.weights import Weights, assign_weights, named_weights
 from caption_core.search import SearchSettings
 from caption_core.training.batches import plan_epoch, tokenize
@@ -87,7 +87,7 @@ class Tuner:
         self._variables = self._objective.loss.variables
         self._optimizer = tf_keras.optimizers.Adam(beta_2=0.98, epsilon=1e-8)
         self._optimizer.build(self._variables)
-        self._update = traced(self._traced_update, self._objective.loss.signature)
+        self._update = as_graph(self._traced_update, self._objective.loss.signature)
 
     @property
     def _data_config(self) -> DataConfig:
@@ -149,7 +149,7 @@ class Tuner:
 
     def gradients(self, batches: int) -> Iterator[list[tf.Tensor]]:
         """Gradients of the trained variables, in the order of `variables`, of so many batches; nothing is updated."""
-        compute = traced(self._traced_gradients, self._objective.loss.signature)
+        compute = as_graph(self._traced_gradients, self._objective.loss.signature)
         plan = self._plan(0)[:batches]
         for batch in self._batches(0, plan):
             yield compute(*self._objective.batch(batch).tensors())

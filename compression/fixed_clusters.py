@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
-from caption_core.models.tracing import traced
+from caption_core.models.tracing import as_graph
 from compression.constraint import Constraint
 from compression.places import Place
 
@@ -32,7 +32,7 @@ class FixedClusters(Constraint):
         self.places = [place for place in places if _is_clustered(place)]
         self.names = frozenset(place.name for place in self.places)
         self._members = [_members(place) for place in self.places]
-        self._apply = traced(self._average)
+        self._apply = as_graph(self._average)
 
     def after_update(self, update: int, updates: int) -> None:
         """See `Constraint`."""

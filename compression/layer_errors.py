@@ -10,7 +10,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from caption_core.models.captioning import CaptioningModel
-from caption_core.models.tracing import traced
+from caption_core.models.tracing import as_graph
 from compression.calibration import greedy_captions
 from compression.changed_calls import Change, changed_calls
 from compression.places import Place, quantized_places, replaced
@@ -112,7 +112,7 @@ def _one_rounded(
         with replaced(values, places), changed_calls(calls):
             return output()
 
-    return traced(run, [tf.TensorSpec((), tf.int32)])
+    return as_graph(run, [tf.TensorSpec((), tf.int32)])
 
 
 def _weights_change(place: Place, chosen: Format) -> Change:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import secrets
 import time
@@ -29,6 +30,8 @@ PARALLEL = "PYTEST_XDIST_WORKER" in os.environ
 
 ROOT = Path(__file__).resolve().parents[1]
 
+_DAY_S = 86400
+
 # Seconds since the epoch: slow tests that would begin later are skipped. For runs that have to end in time.
 SLOW_UNTIL = float(os.environ.get("CAPSTAN_SLOW_UNTIL", "inf"))
 
@@ -41,11 +44,16 @@ def is_slow(item: pytest.Item) -> bool:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Where processes share the files: those without slow tests first, then the longest.
 
-    A long file that begins last would keep one process alone.
+    A long file that begins last would keep one process alone. Where there may not be time for all slow tests, others
+    come first every day.
     """
-    if PARALLEL:
-        with_slow = {item.path for item in items if is_slow(item)}
-        items.sort(key=lambda item: (item.path in with_slow, "integration" not in item.path.parts))
+    if not PARALLEL:
+        return
+    items.sort(key=lambda item: "integration" not in item.path.parts)
+    slow = list(dict.fromkeys(item.path for item in items if is_slow(item)))
+    day = 0 if math.isinf(SLOW_UNTIL) else int(SLOW_UNTIL // _DAY_S)
+    turn = {path: (place - day * (len(slow) // 3)) % len(slow) for place, path in enumerate(slow)}
+    items.sort(key=lambda item: turn.get(item.path, -1))
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from caption_core import search
 from caption_core.models.decoder import Decoder, Memory, State
-from caption_core.models.tracing import traced
+from caption_core.models.tracing import as_graph
 
 
 class DecoderFunctions:
@@ -38,8 +38,8 @@ class DecoderFunctions:
         tokens = tf.TensorSpec((None, None), tf.int32)
         state = tuple(tf.TensorSpec(shape, tf.float32) for shape in decoder.state_shapes.values())
         memory = tuple(tf.TensorSpec(shape, tf.float32) for shape in decoder.memory_shapes.values())
-        self._start = traced(start, [features])
-        self._step = traced(step, [tokens, state, memory])
+        self._start = as_graph(start, [features])
+        self._step = as_graph(step, [tokens, state, memory])
 
     def start(self, features: NDArray[np.float32]) -> tuple[search.State, search.Step]:
         """Features float32 [B, L, channels] to the first state and the step over these images."""

@@ -7,7 +7,7 @@ import fcntl
 import os
 import shutil
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -16,6 +16,7 @@ from filelock import FileLock, Timeout
 from caption_core.errors import CapstanError
 
 _FULL = {errno.ENOSPC, errno.EDQUOT}
+_BLOCK_BYTES = 512  # of what stat counts
 
 
 def lock_of(path: Path) -> str:
@@ -29,48 +30,65 @@ def hold(path: Path) -> BinaryIO:
     To be called under its lock.
     """
     file = path.open("rb")
-    with suppress(OSError):  # a file system that knows no locks, or files of somebody else's
-        fcntl.flock(file, fcntl.LOCK_SH)
+    with suppress(OSError):  # files of somebody else's
         os.utime(path)
+    with suppress(OSError):  # a file system that knows no locks
+        fcntl.flock(file, fcntl.LOCK_SH)
     return file
 
 
-def reserve(path: Path, log: Callable[[str], None]) -> None:
-    """Give a sparse file all of its blocks now: a full disk ends the process that writes to a memory map of it.
-
-    Where there are too few, caches beside it are removed, and what is left of those that were never finished.
+def make_room(folder: Path, num_bytes: int, log: Callable[[str], None]) -> None:
+    """See to it that a disk has so many free bytes: caches in its folder go, first those that were never finished.
 
     Raises:
-        CapstanError: there are none left to remove. The file is removed, too.
+        CapstanError: without those that are in use there are too few. Nothing is removed then.
     """
-    while not _allocated(path):
-        others = sorted(
-            {*path.parent.glob("features-*.npy"), *path.parent.glob("features-*.partial")} - {path}, key=_used
-        )
-        removed = next((other for other in others if _remove(other)), None)
-        if removed is None:
-            size, free = path.stat().st_size, shutil.disk_usage(path.parent).free
+    if num_bytes <= shutil.disk_usage(folder).free:
+        return
+    with ExitStack() as locks:
+        unused = [path for path in _caches(folder) if _is_unused(path, locks)]
+        sizes = [path.stat().st_blocks * _BLOCK_BYTES for path in unused]
+        free = shutil.disk_usage(folder).free
+        if free + sum(sizes) < num_bytes:
+            raise _no_room(folder, num_bytes, free)
+        for path, size in zip(unused, sizes, strict=True):
+            if free >= num_bytes:
+                break
             path.unlink()
-            raise CapstanError(
-                f"{path.parent}: no room for {size / 1e9:.2f} GB of encoder features ({free / 1e9:.2f} GB are free): "
-                "name another folder with --cache, or take fewer views"
-            )
-        log(f"features: removed {removed.name}, unused for the longest time, to make room")
+            free += size
+            log(f"features: removed {path.name}, which nobody uses, to make room")
 
 
-def _allocated(path: Path) -> bool:
-    """Whether there was room."""
+def allocate(path: Path) -> None:
+    """Give a sparse file all of its blocks: a full disk ends the process that writes to a memory map of it.
+
+    Raises:
+        CapstanError: there is no room for them.
+    """
     if not hasattr(os, "posix_fallocate"):
-        return True  # nobody can tell
+        return
     with path.open("r+b") as file:
+        size, free = path.stat().st_size, shutil.disk_usage(path.parent).free
         try:
-            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+            os.posix_fallocate(file.fileno(), 0, size)
         except OSError as error:
-            if error.errno in _FULL:
-                return False
-            if error.errno != errno.EOPNOTSUPP:  # of a file system that can't tell either
+            if error.errno in _FULL:  # a quota, or others were quicker
+                raise _no_room(path.parent, size, free) from error
+            if error.errno != errno.EOPNOTSUPP:
                 raise
-    return True
+
+
+def _no_room(folder: Path, num_bytes: int, free: int) -> CapstanError:
+    return CapstanError(
+        f"{folder}: no room for {num_bytes / 1e6:,.1f} MB of encoder features, {free / 1e6:,.1f} MB are free: "
+        "name another folder with --cache, or take fewer views"
+    )
+
+
+def _caches(folder: Path) -> list[Path]:
+    """Of all, in the order in which they may go."""
+    found = [*folder.glob("features-*.partial"), *folder.glob("features-*.npy")]
+    return sorted(found, key=lambda path: (path.suffix == ".npy", _used(path)))
 
 
 def _used(path: Path) -> float:
@@ -81,12 +99,14 @@ def _used(path: Path) -> float:
         return 0.0
 
 
-def _remove(path: Path) -> bool:
-    """Remove a cache unless somebody makes, opens or uses it; returns whether it did."""
-    try:
-        with FileLock(lock_of(path), timeout=0), path.open("rb") as file:
+def _is_unused(path: Path, locks: ExitStack) -> bool:
+    """Whether nobody makes, opens or uses a cache; nobody can until the locks are given back."""
+    with ExitStack() as own:
+        try:
+            own.enter_context(FileLock(lock_of(path), timeout=0))
+            file = own.enter_context(path.open("r+b"))  # network file systems lock what is open for writing
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            path.unlink()
-    except (Timeout, OSError):
-        return False
-    return True
+        except (Timeout, OSError):
+            return False
+        locks.push(own.pop_all())
+        return True

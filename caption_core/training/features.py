@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -11,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 import tensorflow as tf
@@ -21,13 +22,14 @@ from numpy.typing import NDArray
 
 from caption_core.errors import ImageError, UsageError
 from caption_core.images import ImageLimits, decode_image
-from caption_core.training.cache_room import hold, lock_of, reserve
+from caption_core.training.cache_room import allocate, hold, lock_of, make_room
 from caption_core.training.dataset import CaptionedImages
 
 _BATCH_IMAGES = 32
 _SMALLEST_CROP = 0.7  # of a side: what a caption speaks of should mostly stay in view
 _FORMAT = 3  # part of a cache's key: a change of layout or of preprocessing makes old caches unused, not wrong
 _LOG_INTERVAL_S = 15.0
+_HEADER_BYTES = 4096  # more than an array file's
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,19 +140,40 @@ def _compute(
 ) -> None:
     shape = (views, len(images), *model.output_shape[1:])
     temporary = path.with_suffix(".partial")
-    store = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.float16, shape=shape)
-    reserve(temporary, log)
+    temporary.unlink(missing_ok=True)  # a killed run's, whose room is needed now
+    try:
+        _fill(_new_store(temporary, shape, log), model, images, log=log)
+    except BaseException:
+        temporary.unlink(missing_ok=True)  # it takes all of its room from the beginning
+        raise
+    os.replace(temporary, path)
+
+
+def _new_store(path: Path, shape: tuple[int, ...], log: Callable[[str], None]) -> np.memmap[Any, np.dtype[np.float16]]:
+    """A file for an array of float16, on a disk that has room for it."""
+    make_room(path.parent, 2 * math.prod(shape) + _HEADER_BYTES, log)
+    store = np.lib.format.open_memmap(path, mode="w+", dtype=np.float16, shape=shape)
+    allocate(path)
+    return store
+
+
+def _fill(
+    store: np.memmap[Any, np.dtype[np.float16]],
+    model: tf_keras.Model,
+    images: CaptionedImages,
+    *,
+    log: Callable[[str], None],
+) -> None:
+    """Write the activations of every image, in as many views as the store has."""
     started = reported = time.monotonic()
     for begin, pixels in _decoded_batches(images, model.input_shape[1:3]):
         end = begin + len(pixels)
-        for view in range(views):
+        for view in range(len(store)):
             store[view, begin:end] = model.predict_on_batch(view_of(pixels, view, begin)).astype(np.float32)
         if time.monotonic() - reported > _LOG_INTERVAL_S or end == len(images):
             reported = time.monotonic()
             log(f"features: {end}/{len(images)} images, {end / (reported - started):.0f} images/s")
     store.flush()
-    del store
-    os.replace(temporary, path)
 
 
 def _decoded_batches(images: CaptionedImages, size: tuple[int, int]) -> Iterator[tuple[int, NDArray[np.float32]]]:

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import tensorflow as tf
 import tf_keras
 
-from caption_core.models.tracing import traced
+from caption_core.models.tracing import as_graph
 from caption_core.training.config import StageConfig
 
 # Streams of random draws lie so far apart in their second number, to which the model adds less than this: one number
@@ -86,9 +86,9 @@ class Trainer:
         with strategy.scope():
             self.optimizer = tf_keras.optimizers.Adam(beta_2=0.98, epsilon=1e-8)
             self.optimizer.build(self.variables)
-        self._update = traced(self._distributed_update, loss.signature)
-        self._gradients = traced(self._distributed_gradients, loss.signature)
-        self._apply = traced(self._distributed_apply)
+        self._update = as_graph(self._distributed_update, loss.signature)
+        self._gradients = as_graph(self._distributed_gradients, loss.signature)
+        self._apply = as_graph(self._distributed_apply)
 
     def update(self, batch: Batch, rate: float) -> tf.Tensor:
         """Make one update at learning rate `rate`; returns the loss over all workers, a scalar not yet waited for."""

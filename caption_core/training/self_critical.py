@@ -16,7 +16,7 @@ from caption_core.metrics.cider import cider
 from caption_core.metrics.document_frequency import count_documents
 from caption_core.metrics.ngrams import MAX_ORDER, match_ngrams
 from caption_core.models.decoder import Decoder
-from caption_core.models.tracing import traced
+from caption_core.models.tracing import as_graph
 from caption_core.training.batches import TokenTable
 from caption_core.vocabulary import PAD, START
 
@@ -82,7 +82,7 @@ class Sampler:
 
         shape = upper.input_shape[1:] if upper else (None, decoder.config.feature_channels)
         specs = [tf.TensorSpec((None, *shape), tf.float32), tf.TensorSpec((2,), tf.int32)]
-        self._sample = traced(sample, specs)
+        self._sample = as_graph(sample, specs)
 
     def __call__(self, activations: NDArray[np.float32], seed: tuple[int, int]) -> NDArray[np.int32]:
         """Samples int32 [B, SAMPLES, max_tokens] for activations float32 [B, ...]; see `sample`."""

@@ -13,7 +13,7 @@ from tensorflow_model_optimization.python.core.clustering.keras.clustering_algor
 
 from caption_core.bundle import Bundle
 from caption_core.errors import UsageError
-from caption_core.models.tracing import traced
+from caption_core.models.tracing import as_graph
 from caption_core.runtimes.tensorflow import load_model
 from caption_core.training.config import StageConfig
 from caption_core.training.optimization import learning_rate
@@ -81,7 +81,7 @@ class Clusters(Constraint):
         self._stage = StageConfig(training.epochs, training.learning_rate, warmup_steps=training.warmup_steps)
         self._optimizer = tf_keras.optimizers.Adam(beta_2=0.98, epsilon=1e-8)
         self._optimizer.build(self.variables)
-        self._compute = traced(self._clustered)
+        self._compute = as_graph(self._clustered)
 
     @property
     def state(self) -> Sequence[tf.Variable]:

@@ -12,6 +12,7 @@ import tensorflow_model_optimization as tfmot
 from tensorflow_model_optimization.python.core.sparsity.keras.pruning_impl import Pruning
 
 from caption_core.bundle import Bundle
+from caption_core.models.tracing import as_graph
 from caption_core.runtimes.tensorflow import load_model
 from compression.constraint import Constraint
 from compression.context import StepContext, record_step, write_float_child
@@ -103,7 +104,7 @@ class _Masks:
         block = step.block if step.pattern == "block" else (1, 1)
         m_by_n = step.m_by_n if self._by_neighbours else None
         self._pruning = Pruning(lambda: self._step, self._views, course.schedule(step), block, "AVG", m_by_n)
-        self._apply = tf.function(self._traced_apply)
+        self._apply = as_graph(self._traced_apply)
 
     def apply(self) -> None:
         """Set what the masks leave out to zero."""

@@ -11,6 +11,7 @@ import pytest
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from caption_core.models.tracing import as_graph
 from caption_core.search import SearchSettings
 from caption_core.training.caption_loss import CaptionLoss
 from caption_core.training.data import TrainingData
@@ -58,7 +59,7 @@ class Lesson:
 
     def loss(self, **training: Any) -> float:
         objective = self.objective(**training)
-        function = tf.function(objective.loss, input_signature=objective.loss.signature)
+        function = as_graph(objective.loss, objective.loss.signature)
         return float(function(*self.batch(objective).tensors()))
 
 

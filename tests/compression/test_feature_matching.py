@@ -17,6 +17,7 @@ from caption_core.bundle import Bundle, open_bundle, write_bundle
 from caption_core.errors import UsageError
 from caption_core.models.architectures import EncoderConfig
 from caption_core.models.encoders import build_encoder, split_encoder
+from caption_core.models.tracing import as_graph
 from caption_core.runtimes.tensorflow import load_model
 from caption_core.training.features import FeatureCache, cached_features
 from caption_core.training.objectives import ImageBatch
@@ -89,7 +90,7 @@ def loss(objective: FeatureMatching, context: StepContext, view: int = 0) -> flo
     activations = features(context, lower).batch(IMAGES, views)
     batch = objective.batch(ImageBatch(IMAGES, views, slice(None), activations, (1, 0)))
     parts = sum(float(objective.loss(*part.tensors())) for part in batch.parts(2))
-    whole = float(tf.function(objective.loss, input_signature=objective.loss.signature)(*batch.tensors()))
+    whole = float(as_graph(objective.loss, objective.loss.signature)(*batch.tensors()))
     assert parts == pytest.approx(whole, rel=1e-3)
     return whole
 

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import tf_keras
 from PIL import Image
 
-from caption_core.errors import CapstanError
+from caption_core.errors import CapstanError, UsageError
+from caption_core.training import features
 from caption_core.training.dataset import CaptionedImages
 from caption_core.training.features import FeatureCache, cached_features
 
@@ -29,16 +33,15 @@ class Disk:
 
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.folder, self.num_bytes, self.said = folder, 1 << 20, list[str]()
-        monkeypatch.setattr(os, "posix_fallocate", self._allocate)
-
-    def _allocate(self, file: int, offset: int, num_bytes: int) -> None:
-        assert (offset, num_bytes) == (0, os.fstat(file).st_size)
-        if self.used > self.num_bytes:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=self.num_bytes - self.used))
 
     @property
     def used(self) -> int:
-        return sum(path.stat().st_size for path in self.folder.iterdir())
+        return sum(path.stat().st_blocks * 512 for path in self.folder.iterdir())
+
+    def fill(self) -> None:
+        """Leave less than a cache needs."""
+        self.num_bytes = self.used + 1000
 
     def names(self) -> set[str]:
         return {path.name for path in self.folder.iterdir() if path.suffix != ".lock"}
@@ -70,12 +73,12 @@ def made_long_ago(disk: Disk, images: CaptionedImages) -> dict[int, str]:
 def test_what_was_used_longest_ago_gives_way_and_no_more_than_must(disk: Disk, images: CaptionedImages) -> None:
     names = made_long_ago(disk, images)
     disk.features(images, 8)  # used again, so that it is no longer the oldest
-    disk.num_bytes = disk.used
+    disk.fill()
     disk.said.clear()
     assert np.isfinite(disk.features(images, 9).views).all()
     assert names[10] not in disk.names()
     assert {names[8], names[12], names[14]} < disk.names()
-    assert disk.said[0] == f"features: removed {names[10]}, unused for the longest time, to make room"
+    assert disk.said[0] == f"features: removed {names[10]}, which nobody uses, to make room"
     assert disk.features(images, 10).views.shape == (1, 1, 100, 3), "made again where it is asked for"
 
 
@@ -83,7 +86,7 @@ def test_what_is_in_use_stays(disk: Disk, images: CaptionedImages) -> None:
     names = made_long_ago(disk, images)
     used = disk.features(images, 8)
     os.utime(disk.folder / names[8], (1, 1))
-    disk.num_bytes = disk.used
+    disk.fill()
     disk.features(images, 9)
     assert names[8] in disk.names()
     assert names[10] not in disk.names()
@@ -92,20 +95,39 @@ def test_what_is_in_use_stays(disk: Disk, images: CaptionedImages) -> None:
     assert names[8] not in disk.names(), "once nobody uses it"
 
 
-def test_what_a_killed_run_left_gives_way(disk: Disk, images: CaptionedImages) -> None:
+def test_what_a_killed_run_left_goes_first(disk: Disk, images: CaptionedImages) -> None:
     names = made_long_ago(disk, images)
     left = disk.folder / "features-0123.partial"
     left.write_bytes(bytes(9000))
-    os.utime(left, (1, 1))
-    disk.num_bytes = disk.used
+    disk.fill()
     disk.features(images, 9)
     assert not left.exists()
     assert set(names.values()) < disk.names()
 
 
-def test_without_room_a_training_ends_with_the_cause_and_leaves_nothing(disk: Disk, images: CaptionedImages) -> None:
-    disk.num_bytes = 100
-    with pytest.raises(CapstanError, match=r"cache: no room for 0\.00 GB of encoder features .* --cache"):
+def test_without_room_a_training_ends_with_the_cause_and_nothing_is_removed(
+    disk: Disk, images: CaptionedImages
+) -> None:
+    made_long_ago(disk, images)
+    disk.fill()
+    before = disk.names()
+    with pytest.raises(
+        CapstanError, match=r"cache: no room for 0\.2 MB of encoder features, 0\.0 MB are free: .*--cache"
+    ):
+        disk.features(images, 200)
+    assert disk.names() == before
+
+
+def fails(number: int) -> Callable[..., None]:
+    def fail(*_: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    return fail
+
+
+def test_a_quota_ends_a_training_likewise(disk: Disk, images: CaptionedImages, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "posix_fallocate", fails(errno.EDQUOT))
+    with pytest.raises(CapstanError, match=r"no room for 0\.0 MB of encoder features, 1\.0 MB are free"):
         disk.features(images, 8)
     assert disk.names() == set()
 
@@ -113,8 +135,26 @@ def test_without_room_a_training_ends_with_the_cause_and_leaves_nothing(disk: Di
 def test_where_a_disk_can_not_tell_it_is_tried(
     disk: Disk, images: CaptionedImages, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def unsupported(*_: int) -> None:
-        raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
-
-    monkeypatch.setattr(os, "posix_fallocate", unsupported)
+    monkeypatch.setattr(os, "posix_fallocate", fails(errno.EOPNOTSUPP))
     assert disk.features(images, 8).views.shape == (1, 1, 64, 3)
+
+
+def test_what_fails_leaves_nothing(disk: Disk, images: CaptionedImages) -> None:
+    (images.folder / "red.png").write_bytes(b"no image")
+    with pytest.raises(UsageError, match=r"red\.png"):
+        disk.features(images, 8)
+    assert disk.names() == set()
+
+
+def test_a_cache_has_all_of_its_blocks_before_it_is_filled(
+    disk: Disk, images: CaptionedImages, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken: list[int] = []
+
+    def decode(_: Path, size: tuple[int, int]) -> np.ndarray:
+        taken.append(disk.used)
+        return np.zeros((*size, 3), np.uint8)
+
+    monkeypatch.setattr(features, "_decode", decode)
+    disk.features(images, 200)
+    assert taken[0] >= 200 * 200 * 3 * 2
