@@ -6,6 +6,7 @@ import logging
 import os
 import secrets
 import shlex
+import signal
 import socket
 import sys
 import time
@@ -20,6 +21,7 @@ import ray
 from ray.autoscaler.sdk import request_resources
 
 import caption_core
+from caption_core.engine.interruption import Interrupted
 from caption_core.engine.pool_size import ANY_CLAIM, ActorClaim, count_fitting
 from caption_core.errors import CapstanError, UsageError
 
@@ -173,18 +175,28 @@ def connected(config: ClusterConfig) -> Iterator[Cluster]:
 
     Raises:
         CapstanError: no cluster answers, or it refuses.
+        Interrupted: SIGTERM came meanwhile.
     """
     where = config.resolved_address or "here"
+    before = signal.getsignal(signal.SIGTERM)
     try:
         _check_answers(config)
         with _inherited(config):
             ray.init(**_init_arguments(config))
+    except SystemExit as end:
+        if end.code != signal.SIGTERM:
+            raise
+        raise Interrupted(signal.SIGTERM) from end  # Ray starts by setting a handler, which ends the process so
     except Exception as error:  # Ray raises bare ones too, for example when a busy machine starts it too slowly
         raise CapstanError(f"can't use {config.kind.value} ({where}): {_cause(error)}") from error
+    rays = signal.getsignal(signal.SIGTERM)
     try:
         yield Cluster(config)
     finally:
         ray.shutdown()
+        # Ray leaves a handler behind that ends the process without a word. One that has come since then stays.
+        if rays is not before and signal.getsignal(signal.SIGTERM) is rays:
+            signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import signal
+import sys
+
 import pytest
 
 from caption_core.engine import cluster
@@ -10,9 +13,11 @@ from caption_core.engine.cluster import (
     ClusterConfig,
     ClusterKind,
     _init_arguments,
+    connected,
     prepare_local_environment,
     worker_environment,
 )
+from caption_core.engine.interruption import Interrupted
 from caption_core.engine.pool_size import ActorClaim
 from caption_core.errors import UsageError
 
@@ -109,3 +114,17 @@ def test_who_stops_waiting_for_machines_asks_for_none_any_more(monkeypatch: pyte
     with pytest.raises(KeyboardInterrupt):
         Cluster(ClusterConfig("auto")).wait_for_actors(2, ActorClaim(3), 60, lambda _: None)
     assert asked == [ActorClaim(3).bundles * 2, []]
+
+
+def test_a_signal_while_ray_starts_is_an_interruption(monkeypatch: pytest.MonkeyPatch) -> None:
+    def init(**_: object) -> None:
+        before = signal.signal(signal.SIGTERM, lambda number, _: sys.exit(number))  # as Ray does
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        finally:
+            signal.signal(signal.SIGTERM, before)
+
+    monkeypatch.setattr("ray.init", init)
+    with pytest.raises(Interrupted) as raised, connected(ClusterConfig(cpus=1)):
+        pass
+    assert raised.value.exit_code == 143

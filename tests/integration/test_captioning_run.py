@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import signal
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -110,7 +111,9 @@ def test_an_archive_good_and_bad_and_all_over_again_on_a_ray_of_its_own(tmp_path
     kinds = write_hostile_folder(run.source / "hostile", run.calls.with_name("outside.png"))
     names = write_oddly_named_images(run.source / "odd")
     write_file(run.source / "poison.png", plain(POISON))
+    handler = signal.getsignal(signal.SIGTERM)
     report = run()
+    assert signal.getsignal(signal.SIGTERM) is handler, "not the one that Ray sets"
 
     rows = run.rows()
     failed = {f"hostile/{name}": kind for name, kind in kinds.items()}
