@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from caption_core.archive.store_errors import cause_of
+from caption_core.engine.interruption import Interrupted
 from caption_core.errors import CapstanError, UsageError
 
 
@@ -44,6 +45,8 @@ def run_command(command: click.Command) -> int:
         return _fail(_described(error), 1)
     except click.Abort:
         return _fail("interrupted", 130)
+    except Interrupted as interruption:
+        return _fail("interrupted", interruption.exit_code)
     return result if isinstance(result, int) else 0
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from caption_core.engine.interruption import interruptible
 from caption_core.errors import BundleError, UsageError
 from compression.benchmark.config import BenchmarkConfig
 from compression.benchmark.jobs import JobTime, Point, captioner_of, points_of, run_job
@@ -42,24 +43,51 @@ class Measured:
 def run_benchmark(config: BenchmarkConfig, tell: Callable[[str], None] = lambda _: None) -> list[Path]:
     """Measure the sweep, and write the report's files; returns them.
 
+    Where it is stopped or a job fails, the report is of the whole repeats that there are by then.
+
     Raises:
         UsageError: the images or a captioner can't be used; found before anything runs.
         CapstanError: a job fails.
+        Interrupted: a signal ended it.
     """
     images = RepeatedImages.of(config.images, config.num_images, in_memory=config.source == "memory")
     _check_captioners(config)
     config.output.mkdir(parents=True, exist_ok=True)
     measured = [Measured(point) for point in points_of(config)]
-    for repeat in range(config.repeats):
-        stages: dict[Point, Mapping[str, float]] = {}
-        for one in measured:
-            tell(f"repeat {repeat + 1} of {config.repeats}: {describe(one.point)}")
-            if config.stages and config.variants[one.point.variant] is not None:
-                one.stages.append(_stages(config, images, one.point, stages))
-            one.jobs.append(run_job(config, images, one.point))
-            done = one.jobs[-1]
-            tell(f"  {done.steady_images_per_s:,.1f} images/s steady, first part in {done.first_part_s:.1f} s")
+    with interruptible():
+        try:
+            for repeat in range(config.repeats):
+                _take_turns(config, images, measured, repeat, tell)
+        except BaseException:
+            whole = min(len(one.jobs) for one in measured)
+            for path in _report_whole(config, images, measured, whole):
+                tell(f"of {whole} whole repeats: {path}")
+            raise
     return write_report(config, images, measured)
+
+
+def _take_turns(
+    config: BenchmarkConfig, images: RepeatedImages, measured: list[Measured], repeat: int, tell: Callable[[str], None]
+) -> None:
+    """One repeat of each."""
+    stages: dict[Point, Mapping[str, float]] = {}
+    for one in measured:
+        tell(f"repeat {repeat + 1} of {config.repeats}: {describe(one.point)}")
+        if config.stages and config.variants[one.point.variant] is not None:
+            one.stages.append(_stages(config, images, one.point, stages))
+        one.jobs.append(run_job(config, images, one.point))
+        done = one.jobs[-1]
+        tell(f"  {done.steady_images_per_s:,.1f} images/s steady, first part in {done.first_part_s:.1f} s")
+
+
+def _report_whole(
+    config: BenchmarkConfig, images: RepeatedImages, measured: list[Measured], repeats: int
+) -> list[Path]:
+    """The report of the first repeats, if there are any."""
+    if not repeats:
+        return []
+    whole = [Measured(one.point, one.jobs[:repeats], one.stages[:repeats]) for one in measured]
+    return write_report(replace(config, repeats=repeats), images, whole)
 
 
 def describe(point: Point) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,7 @@ import pyarrow as pa
 import pytest
 from pyarrow import fs
 
+from caption_core.engine.interruption import Interrupted
 from caption_core.errors import CapstanError, UsageError
 from jobs.command_line import run_command
 
@@ -22,7 +24,7 @@ def end_of(work: Callable[[], object], monkeypatch: pytest.MonkeyPatch) -> int:
     return run_command(click.Command("job", callback=work))
 
 
-def failing(error: Exception) -> Callable[[], object]:
+def failing(error: BaseException) -> Callable[[], object]:
     def work() -> None:
         raise error
 
@@ -66,6 +68,13 @@ def test_a_missing_file_is_named(
         printed = capsys.readouterr().err
         assert missing in printed
         assert printed.count("\n") == 1
+
+
+def test_a_signal_ends_a_job_with_one_line_and_its_code(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert end_of(failing(Interrupted(signal.SIGTERM)), monkeypatch) == 143
+    assert capsys.readouterr().err == "error: interrupted\n"
 
 
 def test_what_ends_well(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ import pytest
 
 from caption_core.engine.captioner_spec import DEFAULT_BUNDLE
 from caption_core.engine.cluster import ClusterConfig
+from caption_core.engine.interruption import Interrupted
 from caption_core.errors import CapstanError, UsageError
 from caption_core.images import ImageLimits
 from compression.benchmark import run
@@ -166,6 +169,33 @@ def test_a_pool_that_no_loops_were_beside_is_compared_with_one_alone() -> None:
     (row,) = rows_of([Measured(Point("a", 64, 32, None), [JobTime(8000.0, 8000.0, 5.0, 10**8)], [times])])
     assert row["job_share_of_loops"] == pytest.approx(0.5)
     assert row["loops_at_once_images_per_s"] is row["job_share_of_loops_at_once"] is None
+
+
+@pytest.mark.parametrize("whole", [0, 2])
+def test_what_is_stopped_reports_its_whole_repeats(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whole: int) -> None:
+    jobs: list[Point] = []
+
+    def job(_: BenchmarkConfig, __: RepeatedImages, point: Point) -> JobTime:
+        jobs.append(point)
+        if len(jobs) == 2 * whole + 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return JobTime(100.0 * len(jobs), 50.0, 5.0, 10**8)
+
+    monkeypatch.setattr(run, "run_job", job)
+    told: list[str] = []
+    config = replace(config_of(tmp_path / "out"), actors=(1,), batch_sizes=(8, 16), repeats=5, stages=False)
+    with pytest.raises(Interrupted):
+        run_benchmark(config, told.append)
+    written = sorted(path.name for path in config.output.iterdir())
+    assert len(jobs) == 2 * whole + 2
+    assert sorted(line for line in told if "whole" in line) == [
+        f"of {whole} whole repeats: {config.output / name}" for name in written
+    ]
+    assert bool(written) == bool(whole)
+    if whole:
+        rows = pq.read_table(config.output / "benchmark.parquet").to_pylist()
+        assert [(row["repeats"], row["steady_images_per_s"]) for row in rows] == [(2, 200.0), (2, 300.0)]
+        assert "Medians of 2 repeats" in (config.output / "benchmark.md").read_text()
 
 
 def test_a_loop_that_fails_ends_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
