@@ -1,3 +1,3 @@
-"""Compression of trained captioners. Importing this package selects Keras 2 for TensorFlow."""
+"""Compression of trained captioners. Importing this package sets TensorFlow up."""
 
-import caption_core.models  # noqa: F401  sets TF_USE_LEGACY_KERAS before TensorFlow is first imported
+import caption_core.models  # noqa: F401  before TensorFlow is first imported

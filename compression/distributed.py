@@ -11,8 +11,9 @@ from ray.exceptions import RayError, RayTaskError
 
 import compression
 from caption_core.bundle import Bundle, open_bundle
-from caption_core.engine.cluster import ClusterConfig, connected, worker_environment
+from caption_core.engine.cluster import ClusterConfig, connected
 from caption_core.errors import CapstanError
+from caption_core.process_environment import bounded_environment
 from compression.leftovers import remove_states
 from compression.study_run import Plan, StudyConfig, StudyOutcome, Tell, finish_variant, is_measured, is_taken
 from compression.variants import StepNode, Variant
@@ -66,7 +67,7 @@ def _submit_measurement(
 
 def _remote(function: Any, config: StudyConfig) -> Any:
     """A process of its own for each task: TensorFlow gives memory back only by ending."""
-    environment = {"env_vars": worker_environment(config.cpus_per_task)}
+    environment = {"env_vars": bounded_environment(config.cpus_per_task)}
     return ray.remote(num_cpus=config.cpus_per_task, max_calls=1, max_retries=_MAX_RETRIES, runtime_env=environment)(
         function
     )

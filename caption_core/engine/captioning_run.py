@@ -20,7 +20,7 @@ from caption_core.archive.storage import Storage
 from caption_core.engine.actor_pool import caption_shards
 from caption_core.engine.captioner_spec import CaptionerSpec
 from caption_core.engine.captioning_config import CaptioningConfig
-from caption_core.engine.cluster import Cluster, connected, worker_environment
+from caption_core.engine.cluster import Cluster, connected
 from caption_core.engine.interruption import interruptible
 from caption_core.engine.native_stderr import native_stderr_in
 from caption_core.engine.pool_size import fit_pool, leave_cpus
@@ -30,6 +30,7 @@ from caption_core.engine.run_setup import RunSetup, RunTask, begin_run
 from caption_core.engine.throughput import RunTally
 from caption_core.engine.work import CaptioningWork, ShardSummary
 from caption_core.errors import CapstanError, UsageError
+from caption_core.process_environment import bounded_environment
 
 # Fewer images say little about an archive's.
 _ERROR_RATE_NEEDS_IMAGES = 100
@@ -154,7 +155,7 @@ def _summaries(
     progress.note(f"{task.num_images:,} of {total:,} images to caption, in {shards}")
     try:
         with (
-            connected(replace(config.cluster, variables=worker_environment(config.claim.cpus))) as cluster,
+            connected(replace(config.cluster, variables=bounded_environment(config.claim.cpus))) as cluster,
             interruptible(),
             stall_notices(progress, lambda: _shortage(cluster, config)) as happened,
         ):

@@ -29,13 +29,6 @@ from caption_core.errors import CapstanError, UsageError
 _SUBMITTED_JOB_VARIABLE = "RAY_JOB_CONFIG_JSON_ENV_VAR"
 _PACKAGE = Path(caption_core.__file__).resolve().parent
 
-# Without these, glibc gives the memory of each decoded image back to the system, and takes it anew for the next one.
-_MALLOC = {
-    "MALLOC_MMAP_THRESHOLD_": str(32 << 20),
-    "MALLOC_TRIM_THRESHOLD_": str(128 << 20),
-    "MALLOC_TOP_PAD_": str(1 << 20),
-}
-
 _CONNECT_TIMEOUT_S = 10.0
 _POLL_S = 1.0
 _NOTE_EVERY_S = 30.0
@@ -268,18 +261,3 @@ def prepare_local_environment(environment: MutableMapping[str, str]) -> None:
     if not environment.keys() & {"RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"}:
         # The mode is left to Ray, which asks for tokens by default and overlooks a mode that is set after its import.
         environment["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
-
-
-def worker_environment(threads: int) -> dict[str, str]:
-    """Environment variables of a captioner's process, set before it imports anything."""
-    numbers = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "TF_NUM_INTRAOP_THREADS")
-    return {
-        # The models are Keras 2 models; TensorFlow reads this once, when it is first imported.
-        "TF_USE_LEGACY_KERAS": "1",
-        "TF_CPP_MIN_LOG_LEVEL": "2",
-        "TF_NUM_INTEROP_THREADS": "1",
-        # Otherwise the first of several actors on a GPU takes all of its memory.
-        "TF_FORCE_GPU_ALLOW_GROWTH": "true",
-        **_MALLOC,
-        **dict.fromkeys(numbers, str(threads)),
-    }

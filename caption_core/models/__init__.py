@@ -1,6 +1,8 @@
-"""Keras 2 models: encoders and decoders. Importing this package selects Keras 2 for TensorFlow."""
+"""Keras 2 models: encoders and decoders. Importing this package sets TensorFlow up for them."""
 
 import os
 
-# TF-MOT works on Keras 2 only; TensorFlow reads the variable when it is first imported.
-os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
+from caption_core.process_environment import tensorflow_environment
+
+for _name, _value in tensorflow_environment().items():
+    os.environ.setdefault(_name, _value)

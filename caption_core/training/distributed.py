@@ -12,14 +12,12 @@ from ray.train.collective import broadcast_from_rank_zero
 from ray.train.tensorflow import TensorflowTrainer
 
 from caption_core.errors import CapstanError
+from caption_core.process_environment import worker_environment
 from caption_core.training.checkpoint import BEST_WEIGHTS, read_progress
 from caption_core.training.config import TrainConfig
 
 if TYPE_CHECKING:
     from caption_core.training.checkpoint import Snapshot
-
-# Read when TensorFlow is first imported: the models are Keras 2 models.
-_WORKER_ENVIRONMENT = {"TF_USE_LEGACY_KERAS": "1", "TF_CPP_MIN_LOG_LEVEL": "2"}
 
 _MAX_FAILURES = 3  # a lost worker restarts the group from the last epoch's checkpoint this many times
 
@@ -93,7 +91,7 @@ def train_distributed(config: TrainConfig) -> tuple[Path, list[dict[str, Any]]]:
             storage_path=str(config.output.absolute()),
             checkpoint_config=CheckpointConfig(num_to_keep=2),
             failure_config=FailureConfig(max_failures=_MAX_FAILURES),
-            worker_runtime_env={"env_vars": _WORKER_ENVIRONMENT},
+            worker_runtime_env={"env_vars": worker_environment()},
         ),
     )
     try:

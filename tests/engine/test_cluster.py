@@ -15,7 +15,6 @@ from caption_core.engine.cluster import (
     _init_arguments,
     connected,
     prepare_local_environment,
-    worker_environment,
 )
 from caption_core.engine.interruption import Interrupted
 from caption_core.engine.pool_size import ActorClaim
@@ -88,12 +87,6 @@ def test_the_users_authentication_is_left_alone(name: str) -> None:
     environment = {name: "theirs"}
     prepare_local_environment(environment)
     assert {key: value for key, value in environment.items() if key != "PYTHONPATH"} == {name: "theirs"}
-
-
-def test_workers_use_keras_2_and_as_many_threads_as_they_claim() -> None:
-    environment = worker_environment(3)
-    assert environment["TF_USE_LEGACY_KERAS"] == "1"
-    assert environment["OMP_NUM_THREADS"] == environment["TF_NUM_INTRAOP_THREADS"] == "3"
 
 
 def test_an_interpreter_whose_path_needs_quotes_gets_them(monkeypatch: pytest.MonkeyPatch) -> None:
