@@ -17,12 +17,14 @@ variants:                      # beside the grid, or in place of one
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 from itertools import product
 from pathlib import Path
 from typing import Any
 
+from caption_core.errors import UsageError
 from compression.recipe import Chain, Recipe, check_seed, find_file, read_fields, read_name, read_steps
 from compression.variants import Variant
 from compression.yaml_lines import YamlDocument
@@ -42,11 +44,32 @@ class Study:
         name: of the study.
         models: names of the trained captioners that it needs.
         variants: what it makes of them.
+        order: names of all variants that it has, also where only some are wanted.
     """
 
     name: str
     models: tuple[str, ...]
     variants: tuple[Variant, ...]
+    order: tuple[str, ...]
+
+    def only(self, patterns: Sequence[str]) -> Study:
+        """The variants that any of some shell patterns matches, their models and their baselines.
+
+        Raises:
+            UsageError: one matches none.
+        """
+        wanted: set[str] = set()
+        for pattern in patterns:
+            matching = [name for name in self.order if fnmatchcase(name, pattern)]
+            if not matching:
+                raise UsageError(f"study {self.name} has no variant {pattern!r}; it has: {', '.join(self.order)}")
+            wanted.update(matching)
+        models = {variant.model for variant in self.variants if variant.name in wanted}
+        return replace(
+            self,
+            models=tuple(model for model in self.models if model in models),
+            variants=tuple(v for v in self.variants if v.name in wanted or (v.model in models and not v.chain.steps)),
+        )
 
 
 def read_study(name: str) -> Study:
@@ -67,7 +90,11 @@ def read_study(name: str) -> Study:
         for model, (axes, chain), seed in product(models, chains, seeds)
     ]
     _refuse_equal_folders(document, variants)
-    return Study(read_name(document, fields), models, tuple(variants))
+    return _study(read_name(document, fields), models, variants)
+
+
+def _study(name: str, models: tuple[str, ...], variants: Sequence[Variant]) -> Study:
+    return Study(name, models, tuple(variants), tuple(variant.name for variant in variants))
 
 
 def _refuse_equal_folders(document: YamlDocument, variants: list[Variant]) -> None:
@@ -82,7 +109,7 @@ def study_of(recipe: Recipe) -> Study:
     """A recipe as a study of one variant beside the captioner itself."""
     chain = recipe.chain.ordered()
     made = Variant(recipe.name, "model", {"recipe": recipe.name}, chain, recipe.seed)
-    return Study(recipe.name, ("model",), (baseline("model", chain.document), made))
+    return _study(recipe.name, ("model",), (baseline("model", chain.document), made))
 
 
 def baseline(model: str, document: YamlDocument) -> Variant:

@@ -219,13 +219,22 @@ def run_study(config: StudyConfig, *, address: str | None, tell: Tell = print) -
     from compression.distributed import make_variants
 
     outcome = make_variants(config, plan, address=address, tell=tell)
-    write_json(config.output / _FAILURES, outcome.failed)
+    _keep_failures(config, outcome)
     if config.timing is not None:
         from compression.study_timing import time_variants
 
         outcome = StudyOutcome(outcome.made, outcome.failed | time_variants(config, outcome.made, tell))
-        write_json(config.output / _FAILURES, outcome.failed)
+        _keep_failures(config, outcome)
     return outcome
+
+
+def _keep_failures(config: StudyConfig, outcome: StudyOutcome) -> None:
+    """Write down why variants failed; of those that this run had nothing to do with, what earlier ones wrote."""
+    path = config.output / _FAILURES
+    before: dict[str, str] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    tried = {variant.name for variant in config.study.variants}
+    others = {name: cause for name, cause in before.items() if name in config.study.order and name not in tried}
+    write_json(path, others | outcome.failed)
 
 
 def _claim(config: StudyConfig) -> None:
@@ -238,7 +247,7 @@ def _claim(config: StudyConfig) -> None:
             raise UsageError(f"output {config.output} holds the study {found.get('study')!r}: give another folder")
     elif any(config.output.iterdir()):
         raise UsageError(f"output {config.output}: there is something else in it; give another folder")
-    write_json(path, {"study": config.study.name, "variants": [variant.name for variant in config.study.variants]})
+    write_json(path, {"study": config.study.name, "variants": config.study.order})
 
 
 def finish_variant(config: StudyConfig, variant: Variant, last: Bundle) -> Bundle:

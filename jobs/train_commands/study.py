@@ -35,13 +35,26 @@ class _NamedModel(click.ParamType[tuple[str, Path]]):
     required=True,
     help="Float bundle, under the name that the study has for it; a study of one model needs no name.",
 )
+@click.option(
+    "--variant", "variants", multiple=True, help="Make these alone, names or patterns; several add up [default: all]."
+)
 @click.option("--random-weights", multiple=True, help="Name of a model whose encoder's weights are random.")
 @study_options
-def study(study: str, models: tuple[tuple[str, Path], ...], random_weights: tuple[str, ...], **options: Any) -> int:
+def study(
+    study: str,
+    models: tuple[tuple[str, Path], ...],
+    variants: tuple[str, ...],
+    random_weights: tuple[str, ...],
+    **options: Any,
+) -> int:
     """Make every variant of STUDY, a YAML file or the name of a study that comes along, and measure them all."""
     names = [name for name, _ in models]
     if len(set(names)) < len(names):
         raise click.BadParameter("a model is given twice", param_hint="--model")
     if unknown := set(random_weights) - set(names):
         raise click.BadParameter(f"there is no model {min(unknown)!r}", param_hint="--random-weights")
-    return run_and_tell(read_study(study), dict(models), random_weights, options)
+    whole = read_study(study)
+    part = whole.only(variants) if variants else whole
+    # Models that the others need may be named, too: the command differs in --variant alone.
+    needed = {name: folder for name, folder in models if name in part.models or name not in whole.models}
+    return run_and_tell(part, needed, random_weights, options)

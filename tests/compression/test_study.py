@@ -45,6 +45,25 @@ def test_a_cell_is_its_choices_steps_in_order_with_one_conversion(tmp_path: Path
     assert variants["one+encoder=int8+decoder=small"].axes == {"encoder": "int8", "decoder": "small"}
 
 
+def test_a_part_of_a_study_has_its_models_their_baselines_and_the_order_of_all(tmp_path: Path) -> None:
+    whole = study(tmp_path, GRID)
+    part = whole.only(["two+*decoder=sparse", "two+best"])
+    assert part.models == ("two",)
+    assert [variant.name for variant in part.variants] == [
+        "two as is",
+        "two+encoder=as is+decoder=sparse",
+        "two+encoder=int8+decoder=sparse",
+        "two+best",
+    ]
+    assert part.order == whole.order == tuple(variant.name for variant in whole.variants)
+    assert whole.only(["*"]) == whole
+
+
+def test_a_variant_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"pairs has no variant 'three\+\*'; it has: one as is, two as is, one\+"):
+        study(tmp_path, GRID).only(["one+*", "three+*"])
+
+
 def test_seeds_multiply_the_variants(tmp_path: Path) -> None:
     found = study(tmp_path, "name: s\nseeds: [1, 2]\nvariants:\n  a: [{hard: {part: decoder, sparsity: 0.5}}]\n")
     assert [variant.name for variant in found.variants] == ["model as is", "a+seed=1", "a+seed=2"]

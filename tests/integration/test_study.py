@@ -109,13 +109,18 @@ def test_a_variants_bundle_captions(
     assert caption.text
 
 
-def test_the_same_study_does_nothing_again(
+def test_a_part_of_the_same_study_does_nothing_again(
     finished: tuple[Path, subprocess.CompletedProcess[str]], synthetic_set: SyntheticSet, tiny_bundle: Path
 ) -> None:
     output, _ = finished
     before = {path: path.stat().st_mtime_ns for path in output.glob("*/*/*.json")}
-    run = run_job("study", *study_options(output.parent / "study.yaml", tiny_bundle, synthetic_set), *UNTIMED)
+    listed, failures = ((output / name).read_text() for name in ("study.json", "failures.json"))
+    options = study_options(output.parent / "study.yaml", tiny_bundle, synthetic_set)
+    run = run_job("study", *options, *UNTIMED, "--variant", "decoder=*", "--variant", "int8")
     assert "4 of them done already" in run.stdout, run.stdout + run.stderr
+    assert run.returncode == 0  # the one that is impossible wasn't asked for
+    assert json.loads(listed)["variants"] == ["model as is", "decoder=sparse", "int8", "impossible"]
+    assert ((output / "study.json").read_text(), (output / "failures.json").read_text()) == (listed, failures)
     assert "measuring" not in run.stdout
     assert {path: path.stat().st_mtime_ns for path in output.glob("*/*/*.json")} == before
 
