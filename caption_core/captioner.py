@@ -104,7 +104,6 @@ def load_runtime(bundle: Bundle, *, threads: int, precision: str = "float32") ->
 
         return LiteRTRuntime(bundle, threads=threads)
     try:
-        import caption_core.models  # noqa: F401  before TensorFlow is first imported
         from caption_core.runtimes.tensorflow import TensorFlowRuntime
     except ImportError as error:
         raise BundleError(

@@ -14,18 +14,18 @@ _MALLOC = {
 
 
 def tensorflow_environment() -> dict[str, str]:
-    """What every process has set that may import TensorFlow."""
+    """What every process that may import TensorFlow has set by then."""
     return {
         # The models are Keras 2 models, for TF-MOT works on no others.
         "TF_USE_LEGACY_KERAS": "1",
-        # By default TensorFlow leaves oneDNN's kernels out on processors without AVX-512's instructions for networks,
-        # where encoders are up to three times as fast with them, too.
+        # By default TensorFlow leaves oneDNN's kernels out on x86 processors without instructions for networks (VNNI
+        # and the like), where encoders are two to three times as fast with them (docs/speed.md).
         "TF_ENABLE_ONEDNN_OPTS": os.environ.get("TF_ENABLE_ONEDNN_OPTS", "1"),
     }
 
 
 def worker_environment() -> dict[str, str]:
-    """What Ray sets in processes that work."""
+    """What Ray sets in processes that caption, train or compress."""
     return {**tensorflow_environment(), "TF_CPP_MIN_LOG_LEVEL": "2", **_MALLOC}
 
 

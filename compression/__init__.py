@@ -1,3 +1,3 @@
-"""Compression of trained captioners. Importing this package sets TensorFlow up."""
+"""Compression of trained captioners."""
 
-import caption_core.models  # noqa: F401  before TensorFlow is first imported
+import caption_core  # noqa: F401  sets TensorFlow up before a module here imports it

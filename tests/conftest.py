@@ -12,8 +12,7 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-# Both must be set before TensorFlow is first imported, by whichever test comes first.
-os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
+# Must be set before TensorFlow is first imported, by whichever test comes first.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 # Ray reads its token once a process: all clusters that tests start in this one must agree on it.

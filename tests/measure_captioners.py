@@ -6,7 +6,6 @@ own weights and dev scores; all others have random weights, and speak for as man
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
@@ -68,7 +67,6 @@ class Row:
 @click.option("--threads", default=2, show_default=True, help="Threads of an operation.")
 def main(trained: tuple[Path, ...], threads: int) -> None:
     """Print the table: TRAINED bundles first, then all pairs with random weights."""
-    os.environ["TF_USE_LEGACY_KERAS"] = "1"
     import tensorflow as tf
 
     tf.config.threading.set_intra_op_parallelism_threads(threads)
