@@ -38,37 +38,39 @@ AS_IS = "as is"
 
 @dataclass(frozen=True, slots=True)
 class Study:
-    """A study's variants, the baselines first.
+    """A study, or a part of one.
 
     Attributes:
         name: of the study.
         models: names of the trained captioners that it needs.
-        variants: what it makes of them.
-        order: names of all variants that it has, also where only some are wanted.
+        variants: what is to be made of them, the baselines first.
+        all_variants: these, and in a part of a study the others, in their order.
     """
 
     name: str
     models: tuple[str, ...]
     variants: tuple[Variant, ...]
-    order: tuple[str, ...]
+    all_variants: tuple[Variant, ...]
 
     def only(self, patterns: Sequence[str]) -> Study:
-        """The variants that any of some shell patterns matches, their models and their baselines.
+        """The variants whose names are among some patterns (or match one, as in a shell), their models and baselines.
 
         Raises:
-            UsageError: one matches none.
+            UsageError: a pattern is none's.
         """
+        names = [variant.name for variant in self.variants]
         wanted: set[str] = set()
         for pattern in patterns:
-            matching = [name for name in self.order if fnmatchcase(name, pattern)]
+            matching = [name for name in names if name == pattern or fnmatchcase(name, pattern)]
             if not matching:
-                raise UsageError(f"study {self.name} has no variant {pattern!r}; it has: {', '.join(self.order)}")
+                raise UsageError(f"study {self.name} has no variant {pattern!r}; it has: {', '.join(names)}")
             wanted.update(matching)
         models = {variant.model for variant in self.variants if variant.name in wanted}
+        wanted |= {_baseline_name(model) for model in models}
         return replace(
             self,
             models=tuple(model for model in self.models if model in models),
-            variants=tuple(v for v in self.variants if v.name in wanted or (v.model in models and not v.chain.steps)),
+            variants=tuple(variant for variant in self.variants if variant.name in wanted),
         )
 
 
@@ -90,11 +92,7 @@ def read_study(name: str) -> Study:
         for model, (axes, chain), seed in product(models, chains, seeds)
     ]
     _refuse_equal_folders(document, variants)
-    return _study(read_name(document, fields), models, variants)
-
-
-def _study(name: str, models: tuple[str, ...], variants: Sequence[Variant]) -> Study:
-    return Study(name, models, tuple(variants), tuple(variant.name for variant in variants))
+    return Study(read_name(document, fields), models, tuple(variants), tuple(variants))
 
 
 def _refuse_equal_folders(document: YamlDocument, variants: list[Variant]) -> None:
@@ -109,12 +107,17 @@ def study_of(recipe: Recipe) -> Study:
     """A recipe as a study of one variant beside the captioner itself."""
     chain = recipe.chain.ordered()
     made = Variant(recipe.name, "model", {"recipe": recipe.name}, chain, recipe.seed)
-    return _study(recipe.name, ("model",), (baseline("model", chain.document), made))
+    variants = (baseline("model", chain.document), made)
+    return Study(recipe.name, ("model",), variants, variants)
 
 
 def baseline(model: str, document: YamlDocument) -> Variant:
     """The captioner itself."""
-    return Variant(f"{model} {AS_IS}", model, {}, Chain((), (), document), 0)
+    return Variant(_baseline_name(model), model, {}, Chain((), (), document), 0)
+
+
+def _baseline_name(model: str) -> str:
+    return f"{model} {AS_IS}"
 
 
 def _variant_name(models: tuple[str, ...], model: str, axes: dict[str, str], seeds: list[int], seed: int) -> str:

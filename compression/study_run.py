@@ -74,7 +74,8 @@ class StudyConfig:
 
     Attributes:
         study: what to make.
-        models: folders of the trained captioners, by the names that the study has for them.
+        models: folders of the trained captioners, by the names that the study has for them; a part of a study needs not
+            all of them.
         output: folder of the run: `steps` that variants share, and `variants`.
         data: what steps calibrate and train on.
         scored: what variants are scored on; None scores nothing.
@@ -99,9 +100,9 @@ class StudyConfig:
     def __post_init__(self) -> None:
         if missing := [name for name in self.study.models if name not in self.models]:
             raise UsageError(f"study {self.study.name} needs the model {missing[0]!r}: --model {missing[0]}=BUNDLE")
-        if unknown := [name for name in self.models if name not in self.study.models]:
-            known = ", ".join(self.study.models)
-            raise UsageError(f"study {self.study.name} has no model {unknown[0]!r}; it has: {known}")
+        known = {variant.model: None for variant in self.study.all_variants}
+        if unknown := [name for name in self.models if name not in known]:
+            raise UsageError(f"study {self.study.name} has no model {unknown[0]!r}; it has: {', '.join(known)}")
         if self.cpus_per_task < 1:
             raise UsageError(f"CPUs a task must be at least 1, not {self.cpus_per_task}")
 
@@ -166,7 +167,7 @@ def plan_study(config: StudyConfig) -> Plan:
         UsageError: one can't; the message gives the recipe's line.
         BundleError: a model is no bundle.
     """
-    bundles = {name: open_bundle(folder) for name, folder in config.models.items()}
+    bundles = {name: open_bundle(config.models[name]) for name in config.study.models}
     has_images, has_captions = config.data.images is not None, config.data.captions is not None
     for variant in config.study.variants:
         manifest = bundles[variant.model].manifest
@@ -223,18 +224,25 @@ def run_study(config: StudyConfig, *, address: str | None, tell: Tell = print) -
     if config.timing is not None:
         from compression.study_timing import time_variants
 
-        outcome = StudyOutcome(outcome.made, outcome.failed | time_variants(config, outcome.made, tell))
+        failed = time_variants(config, outcome.made | _made_earlier(config), tell)
+        outcome = StudyOutcome(outcome.made, outcome.failed | failed)
         _keep_failures(config, outcome)
     return outcome
+
+
+def _made_earlier(config: StudyConfig) -> dict[str, Path]:
+    """What an earlier run made and measured, and this one has nothing to do with; speeds hold within a run only."""
+    others = [variant for variant in config.study.all_variants if variant not in config.study.variants]
+    folders = {variant.name: config.variant_folder(variant) for variant in others}
+    return {name: folder / "bundle" for name, folder in folders.items() if (folder / MEASUREMENT).exists()}
 
 
 def _keep_failures(config: StudyConfig, outcome: StudyOutcome) -> None:
     """Write down why variants failed; of those that this run had nothing to do with, what earlier ones wrote."""
     path = config.output / _FAILURES
     before: dict[str, str] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    tried = {variant.name for variant in config.study.variants}
-    others = {name: cause for name, cause in before.items() if name in config.study.order and name not in tried}
-    write_json(path, others | outcome.failed)
+    others = {variant.name for variant in config.study.all_variants} - {v.name for v in config.study.variants}
+    write_json(path, {name: cause for name, cause in before.items() if name in others} | outcome.failed)
 
 
 def _claim(config: StudyConfig) -> None:
@@ -247,7 +255,8 @@ def _claim(config: StudyConfig) -> None:
             raise UsageError(f"output {config.output} holds the study {found.get('study')!r}: give another folder")
     elif any(config.output.iterdir()):
         raise UsageError(f"output {config.output}: there is something else in it; give another folder")
-    write_json(path, {"study": config.study.name, "variants": config.study.order})
+    names = [variant.name for variant in config.study.all_variants]
+    write_json(path, {"study": config.study.name, "variants": names})
 
 
 def finish_variant(config: StudyConfig, variant: Variant, last: Bundle) -> Bundle:

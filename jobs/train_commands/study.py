@@ -36,7 +36,7 @@ class _NamedModel(click.ParamType[tuple[str, Path]]):
     help="Float bundle, under the name that the study has for it; a study of one model needs no name.",
 )
 @click.option(
-    "--variant", "variants", multiple=True, help="Make these alone, names or patterns; several add up [default: all]."
+    "--variant", "variants", multiple=True, help="Make these alone beside the models, names or patterns [default: all]."
 )
 @click.option("--random-weights", multiple=True, help="Name of a model whose encoder's weights are random.")
 @study_options
@@ -54,7 +54,4 @@ def study(
     if unknown := set(random_weights) - set(names):
         raise click.BadParameter(f"there is no model {min(unknown)!r}", param_hint="--random-weights")
     whole = read_study(study)
-    part = whole.only(variants) if variants else whole
-    # Models that the others need may be named, too: the command differs in --variant alone.
-    needed = {name: folder for name, folder in models if name in part.models or name not in whole.models}
-    return run_and_tell(part, needed, random_weights, options)
+    return run_and_tell(whole.only(variants) if variants else whole, dict(models), random_weights, options)

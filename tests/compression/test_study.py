@@ -55,8 +55,13 @@ def test_a_part_of_a_study_has_its_models_their_baselines_and_the_order_of_all(t
         "two+encoder=int8+decoder=sparse",
         "two+best",
     ]
-    assert part.order == whole.order == tuple(variant.name for variant in whole.variants)
+    assert part.all_variants == whole.all_variants == whole.variants
     assert whole.only(["*"]) == whole
+
+
+def test_a_name_may_look_like_a_pattern(tmp_path: Path) -> None:
+    found = study(tmp_path, "name: s\nvariants:\n  a [b]: [{hard: {part: decoder, sparsity: 0.5}}]\n  c: []\n")
+    assert [variant.name for variant in found.only(["a [b]"]).variants] == ["model as is", "a [b]"]
 
 
 def test_a_variant_that_is_not_there_is_refused(tmp_path: Path) -> None:

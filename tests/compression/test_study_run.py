@@ -1,3 +1,4 @@
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +13,17 @@ from compression.settings.delivery import Store
 from compression.step_registry import apply_step
 from compression.steps.store import apply as store
 from compression.study import read_study
-from compression.study_run import StudyConfig, TrainingImages, finish_variant, is_measured, is_taken, plan_study
+from compression.study_run import (
+    StudyConfig,
+    StudyOutcome,
+    TrainingImages,
+    _keep_failures,
+    _made_earlier,
+    finish_variant,
+    is_measured,
+    is_taken,
+    plan_study,
+)
 from compression.variants import RECORD
 from tests.bundle_builders import SyntheticSet
 from tests.step_contexts import step_context
@@ -73,6 +84,31 @@ def test_a_study_lacks_no_model_and_knows_all_that_are_given(tiny_bundle: Path, 
         replace(config, models={})
     with pytest.raises(UsageError, match="has no model 'other'"):
         replace(config, models={**config.models, "other": tiny_bundle})
+
+
+def two_variants(folder: Path, model: Path) -> StudyConfig:
+    steps = "[{hard: {part: decoder, sparsity: 0.5}}]"
+    (folder / "two.yaml").write_text(f"name: s\nvariants:\n  a: {steps}\n  b: {steps}\n", encoding="utf-8")
+    return StudyConfig(read_study(str(folder / "two.yaml")), {"model": model}, folder, NO_DATA)
+
+
+def test_a_part_is_timed_beside_what_was_made_before(tiny_bundle: Path, tmp_path: Path) -> None:
+    whole = two_variants(tmp_path, tiny_bundle)
+    part = replace(whole, study=whole.study.only(["a"]))
+    assert _made_earlier(part) == {}
+    for name in ("a", "b"):
+        (tmp_path / "variants" / name).mkdir(parents=True)
+        (tmp_path / "variants" / name / MEASUREMENT).write_text("{}")
+    assert _made_earlier(part) == {"b": tmp_path / "variants" / "b" / "bundle"}
+    assert _made_earlier(whole) == {}
+
+
+def test_causes_of_failures_are_kept_of_what_a_run_did_not_try(tiny_bundle: Path, tmp_path: Path) -> None:
+    whole = two_variants(tmp_path, tiny_bundle)
+    _keep_failures(whole, StudyOutcome({}, {"a": "lost", "b": "broken", "gone": "renamed since"}))
+    part = replace(whole, study=whole.study.only(["a"]))
+    _keep_failures(part, StudyOutcome({"a": tmp_path}, {}))
+    assert json.loads((tmp_path / "failures.json").read_text()) == {"b": "broken"}
 
 
 def test_a_step_is_done_once_its_record_is_there(
