@@ -55,7 +55,6 @@ _RUN_OPTIONS = [
     click.option(
         "--truncated", type=click.Choice(["fail", "caption"]), default="fail", help="What to do with cut-off files."
     ),
-    click.option("--fast-decode", is_flag=True, help="Decode large JPEGs faster and a little less exactly."),
     click.option("--max-pixels", type=int, default=_LIMITS.max_pixels, help="Larger images become failed rows."),
     click.option("--max-bytes", type=int, default=_LIMITS.max_bytes, help="Larger files become failed rows."),
     click.option("--private-addresses", type=click.Choice(["refuse", "allow"]), default="refuse", help="On the web."),
@@ -160,9 +159,7 @@ def _config(**given: Any) -> CaptioningConfig:
         output=_lasting(given["output"]),
         options=_input_options(given),
         search=SearchOverrides(given["beam"], given["max_tokens"], given["length_penalty"], given["candidates"]),
-        limits=ImageLimits(
-            given["max_pixels"], given["max_bytes"], given["truncated"] == "caption", given["fast_decode"]
-        ),
+        limits=ImageLimits(given["max_pixels"], given["max_bytes"], given["truncated"] == "caption"),
         shard_size=given["shard_size"],
         limit=given["limit"],
         overwrite=given["overwrite"],

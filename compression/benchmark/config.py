@@ -11,7 +11,6 @@ from typing import Literal
 from caption_core.engine.cluster import ClusterConfig, ClusterKind
 from caption_core.engine.pool_size import ActorClaim
 from caption_core.errors import UsageError
-from caption_core.images import ImageLimits
 
 NOOP = "noop"
 """In place of a bundle: a captioner that says the same of every image, at once."""
@@ -37,7 +36,6 @@ class BenchmarkConfig:
         repeats: rounds, in which all take turns.
         cpus_per_actor: CPUs that an actor claims and uses.
         decoders: tasks elsewhere that decode for each actor.
-        limits: of the images, and how exactly they are decoded.
         stages: whether to measure stages and the loop by hand too, in one process on this machine.
         cluster: where the jobs run.
     """
@@ -55,7 +53,6 @@ class BenchmarkConfig:
     repeats: int = 3
     cpus_per_actor: int = 1
     decoders: int = 0
-    limits: ImageLimits = field(default_factory=ImageLimits)
     stages: bool = True
     cluster: ClusterConfig = field(default_factory=ClusterConfig)
 

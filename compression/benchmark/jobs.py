@@ -111,7 +111,6 @@ def run_job(config: BenchmarkConfig, images: RepeatedImages, point: Point) -> Jo
             batch_size=point.batch_size,
             shard_size=config.shard_size,
             search=SearchOverrides(beam_width=point.beam_width),
-            limits=config.limits,
             cluster=config.cluster,
             repeated=images,
         )

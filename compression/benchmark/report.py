@@ -113,7 +113,6 @@ def _settings(config: BenchmarkConfig, images: RepeatedImages) -> dict[str, obje
         "shard_size": config.shard_size,
         "cpus_per_actor": config.cpus_per_actor,
         "decoders_per_actor": config.decoders,
-        "fast_decode": config.limits.fast_decode,
         "cluster": config.cluster.kind.value,
         "repeats": config.repeats,
     }
@@ -123,7 +122,6 @@ def _page(config: BenchmarkConfig, images: RepeatedImages, machine: Machine, row
     settings = _settings(config, images)
     versions = ", ".join(f"{name} {number}" for name, number in machine.versions.items())
     decoded = f"; {config.decoders} tasks decode for each" if config.decoders else ""
-    decoded += "; fast decoding" if config.limits.fast_decode else ""
     parts = [
         "# Benchmark",
         f"{escape(machine.processor)}, {machine.cores} cores, {machine.memory_gb:g} GB, {escape(machine.system)}; "

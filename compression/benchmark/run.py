@@ -147,6 +147,5 @@ def _request(config: BenchmarkConfig, images: RepeatedImages, point: Point) -> d
         "beam_width": point.beam_width,
         "batch": point.batch_size,
         "precision": point.precision or "float32",
-        "fast_decode": config.limits.fast_decode,
         "images": min(config.num_images, max(2 * point.batch_size, _LOOP_IMAGES)),
     }

@@ -39,18 +39,16 @@ class Captioning:
         search: settings.
         batch: images in one call of the captioner.
         threads: that decode.
-        fast_decode: see `ImageLimits`.
     """
 
     search: SearchSettings
     batch: int
     threads: int
-    fast_decode: bool = False
 
     @contextmanager
     def decoder(self, size: tuple[int, int]) -> Iterator[Callable[[Sequence[bytes]], list[DecodedImage]]]:
         """What decodes files to `size`, (height, width) in pixels, with so many threads."""
-        limits = ImageLimits(fast_decode=self.fast_decode)
+        limits = ImageLimits()
         with ThreadPoolExecutor(self.threads) as pool:
 
             def decode(items: Sequence[bytes]) -> list[DecodedImage]:

@@ -159,7 +159,7 @@ def _captioning(request: Request) -> tuple[Captioner, list[Path], Captioning]:
     threads = request["threads"]
     captioner = load_captioner(Path(request["bundle"]), threads=threads, precision=request["precision"])
     search = search_of(captioner, request["beam_width"])
-    how = Captioning(search, request["batch"], threads, request["fast_decode"])
+    how = Captioning(search, request["batch"], threads)
     return captioner, [Path(file) for file in request["files"]], how
 
 

@@ -10,7 +10,6 @@ import compression
 from caption_core.engine.captioner_spec import DEFAULT_BUNDLE, PRECISIONS
 from caption_core.engine.cluster import ClusterConfig
 from caption_core.errors import UsageError
-from caption_core.images import ImageLimits
 from compression.benchmark.config import NOOP, BenchmarkConfig
 from jobs.train_commands.arguments import ANY, FOLDER
 
@@ -41,7 +40,6 @@ _SAMPLES = DEFAULT_BUNDLE.parent / "photographs"
 @click.option("--repeats", default=3, show_default=True, help="Rounds, in which all take turns.")
 @click.option("--cpus-per-actor", default=1, show_default=True, help="CPUs that each actor claims and uses.")
 @click.option("--decoders-per-actor", default=0, show_default=True, help="CPUs of the cluster that decode for each.")
-@click.option("--fast-decode", is_flag=True, help="Decode large JPEGs faster and a little less exactly.")
 @click.option("--stages/--no-stages", default=True, show_default=True, help="Time stages and a loop by hand, too.")
 @click.option("--address", help="Ray cluster to connect to [default: start a local one for each job].")
 def benchmark(
@@ -58,7 +56,6 @@ def benchmark(
     repeats: int,
     cpus_per_actor: int,
     decoders_per_actor: int,
-    fast_decode: bool,
     stages: bool,
     address: str | None,
 ) -> None:
@@ -83,7 +80,6 @@ def benchmark(
         repeats=repeats,
         cpus_per_actor=cpus_per_actor,
         decoders=decoders_per_actor,
-        limits=ImageLimits(fast_decode=fast_decode),
         stages=stages,
         cluster=ClusterConfig(address, packages=(Path(compression.__file__).resolve().parent,)),
     )
