@@ -12,7 +12,7 @@ from caption_core.models.captioning import CaptioningModel, DecoderFunctions
 from caption_core.models.decoder_registry import build_decoder, decoder_config
 from caption_core.models.encoders import build_encoder
 from caption_core.models.precision import layers_computing_in
-from caption_core.models.tracing import as_graph
+from caption_core.models.tracing import as_frozen_graph
 from caption_core.models.weights import assign_weights, bundle_weights
 from caption_core.search import State, Step
 
@@ -52,7 +52,7 @@ class TensorFlowRuntime:
         height, width = bundle.manifest.preprocessing.height, bundle.manifest.preprocessing.width
         pixels = tf.TensorSpec((None, height, width, 3), tf.uint8)
         encoder = model.encoder
-        self._encode = as_graph(
+        self._encode = as_frozen_graph(
             lambda images: tf.cast(encoder(tf.cast(images, tf.float32), training=False), tf.float32),
             [pixels],
         )

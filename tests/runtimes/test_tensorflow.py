@@ -38,6 +38,15 @@ def test_a_bundle_names_its_decoder(tiny_bundle: Path, tmp_path: Path) -> None:
     np.testing.assert_allclose(logits, decoder(features, np.array([[[5]]], np.int32))[:, :, 0], atol=1e-5)
 
 
+def test_features_are_the_models_whatever_the_batch(tiny_bundle: Path) -> None:
+    bundle = open_bundle(tiny_bundle)
+    runtime = TensorFlowRuntime(bundle, threads=1)
+    images = np.random.default_rng(1).integers(0, 256, (3, 224, 224, 3), np.uint8)
+    wanted = load_model(bundle).encoder(images.astype(np.float32), training=False).numpy()
+    np.testing.assert_allclose(runtime.encode(images), wanted, rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(runtime.encode(images[:1]), wanted[:1], rtol=1e-3, atol=1e-3)
+
+
 @pytest.mark.parametrize(
     ("decoder", "settings", "message"),
     [
