@@ -19,7 +19,7 @@ def tensorflow_environment() -> dict[str, str]:
         # The models are Keras 2 models, for TF-MOT works on no others.
         "TF_USE_LEGACY_KERAS": "1",
         # By default TensorFlow leaves oneDNN's kernels out on x86 processors without instructions for networks (VNNI
-        # and the like), where encoders are two to three times as fast with them (docs/speed.md).
+        # and the like), where encoders are up to twice as fast with them (docs/speed.md).
         "TF_ENABLE_ONEDNN_OPTS": os.environ.get("TF_ENABLE_ONEDNN_OPTS", "1"),
     }
 
@@ -31,10 +31,10 @@ def worker_environment() -> dict[str, str]:
 
 def bounded_environment(threads: int) -> dict[str, str]:
     """The same, for a process that shares its machine: it uses so many CPUs, and no more of a GPU than it needs."""
-    numbers = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "TF_NUM_INTRAOP_THREADS")
+    tensorflow = ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
+    numbers = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", *tensorflow)
     return {
         **worker_environment(),
-        "TF_NUM_INTEROP_THREADS": "1",
         # Otherwise the first of several actors on a GPU takes all of its memory.
         "TF_FORCE_GPU_ALLOW_GROWTH": "true",
         **dict.fromkeys(numbers, str(threads)),

@@ -119,7 +119,7 @@ def tiny_config(synthetic: SyntheticSet, output: Path, **changes: Any) -> TrainC
         **{
             "data": synthetic.data_config(),
             "output": output,
-            "stages": (StageConfig(epochs=50, learning_rate=0.01, warmup_steps=5),),
+            "stages": (StageConfig(epochs=100, learning_rate=0.01, warmup_steps=5),),
             "encoder_weights": str(write_encoder_weights(synthetic)),
             "decoder": tiny_decoder(),
             "optimization": OptimizationConfig(batch_images=4, label_smoothing=0.0, ema_decay=0.9),
