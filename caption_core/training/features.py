@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from caption_core.errors import ImageError, UsageError
 from caption_core.images import ImageLimits, decode_image
+from caption_core.models.tracing import as_frozen_graph
 from caption_core.training.cache_room import allocate, hold, lock_of, make_room
 from caption_core.training.dataset import CaptionedImages
 
@@ -165,11 +166,14 @@ def _fill(
     log: Callable[[str], None],
 ) -> None:
     """Write the activations of every image, in as many views as the store has."""
+    pixels_of_images = tf.TensorSpec((None, *model.input_shape[1:]), tf.float32)
+    # Not Keras' `predict_on_batch`: of a model that was built for several workers it gathers what all of them computed.
+    encode = as_frozen_graph(lambda pixels: tf.cast(model(pixels, training=False), tf.float32), [pixels_of_images])
     started = reported = time.monotonic()
     for begin, pixels in _decoded_batches(images, model.input_shape[1:3]):
         end = begin + len(pixels)
         for view in range(len(store)):
-            store[view, begin:end] = model.predict_on_batch(view_of(pixels, view, begin)).astype(np.float32)
+            store[view, begin:end] = encode(tf.constant(view_of(pixels, view, begin))).numpy()
         if time.monotonic() - reported > _LOG_INTERVAL_S or end == len(images):
             reported = time.monotonic()
             log(f"features: {end}/{len(images)} images, {end / (reported - started):.0f} images/s")

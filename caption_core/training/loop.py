@@ -63,6 +63,17 @@ def build_model(config: TrainConfig, vocabulary: Vocabulary) -> CaptioningModel:
         return CaptioningModel(encoder, build_decoder(config.decoder.name, sizes))
 
 
+def _read_locally(create: Callable[..., tf.Variable], **settings: Any) -> tf.Variable:
+    """Create a variable that each worker reads by itself.
+
+    Keras wants the statistics of batch norm averaged over all workers whenever they are read; here they never change,
+    and a worker that reads them alone, for features that the others wait for, would wait for ever.
+    """
+    if settings.get("synchronization") == tf.VariableSynchronization.ON_READ:
+        settings["synchronization"] = tf.VariableSynchronization.AUTO
+    return create(**settings)
+
+
 class TrainingLoop:
     """Runs a configuration's stages, from the start or from a snapshot.
 
@@ -86,7 +97,7 @@ class TrainingLoop:
     ) -> None:
         self._config, self._strategy, self._peers, self._log = config, strategy, peers, log
         self._data = load_data(config.data, config.initial)
-        with strategy.scope():
+        with strategy.scope(), tf.variable_creator_scope(_read_locally):
             self._model = build_model(config, self._data.vocabulary)
         if config.initial:
             self._assign(bundle_weights(open_bundle(config.initial)))

@@ -14,6 +14,7 @@ import pytest
 
 from caption_core.bundle import open_bundle
 from caption_core.captioner import load_captioner
+from caption_core.process_environment import worker_environment
 from caption_core.training.config import OptimizationConfig, StageConfig
 from jobs.command_line import run_command
 from jobs.train_compress import main
@@ -67,10 +68,15 @@ def wait_for_epoch(epoch: int, output: Path, driver: subprocess.Popen[bytes]) ->
     pytest.fail(f"epoch {epoch} was not reached")
 
 
-def training_worker_of(driver: subprocess.Popen[bytes]) -> int:
+def training_workers_of(driver: subprocess.Popen[bytes]) -> list[int]:
     processes = {pid: Path(f"/proc/{pid}/cmdline").read_bytes() for pid in processes_of(driver.pid)}
-    (worker,) = [pid for pid, command_line in processes.items() if b"RayTrainWorker" in command_line]
-    return worker
+    return [pid for pid, command_line in processes.items() if b"RayTrainWorker" in command_line]
+
+
+def assert_set_up(process: int) -> None:
+    """TensorFlow reads its settings when it is first imported, glibc its own before the first line."""
+    environment = Path(f"/proc/{process}/environ").read_bytes().decode().split("\0")
+    assert {f"{name}={value}" for name, value in worker_environment().items()} <= set(environment)
 
 
 def start(words: list[str]) -> subprocess.Popen[bytes]:
@@ -93,14 +99,20 @@ def killed_and_resumed(
 ) -> tuple[Path, dict[str, float]]:
     """A run on two workers that was killed, and finished by one; and its first epoch as it was then."""
     output = tmp_path_factory.mktemp("resumed") / "run"
-    driver = start(command(synthetic_set, output, *RUN, "--workers", "2"))
+    # A cache of its own: no test before has computed the features that one worker computes and both wait for.
+    run = (*RUN, "--cache", str(output.parent / "cache"))
+    driver = start(command(synthetic_set, output, *run, "--workers", "2"))
     wait_for_epoch(1, output, driver)
+    workers = training_workers_of(driver)
+    assert len(workers) == 2
+    for worker in workers:
+        assert_set_up(worker)
     os.killpg(driver.pid, signal.SIGKILL)
     driver.wait()
     assert not (output / "bundle").exists()
     first, *more = history(output)
     assert len(more) < 5, "one worker has some epochs to train, too"
-    finish(command(synthetic_set, output, *RUN, "--workers", "1"))
+    finish(command(synthetic_set, output, *run, "--workers", "1"))
     return output, first
 
 
@@ -153,7 +165,8 @@ def test_another_worker_goes_on_for_a_killed_one(synthetic_set: SyntheticSet, tm
     words = command(synthetic_set, output, "--epochs", "10", "--workers", "1")
     driver = start(words)
     wait_for_epoch(1, output, driver)
-    os.kill(training_worker_of(driver), signal.SIGKILL)
+    (worker,) = training_workers_of(driver)
+    os.kill(worker, signal.SIGKILL)
     assert driver.wait(300) == 0
     assert [entry["epoch"] for entry in history(output)] == list(range(1, 11))
 
