@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -90,6 +91,11 @@ def finish(words: list[str]) -> str:
     return done.stdout
 
 
+def cache_of(output: Path) -> Path:
+    """A run's own: no test before has computed the features that one of two workers computes and both wait for."""
+    return output.parent / "cache"
+
+
 RUN = ("--epochs", "6", "--dropout", "0", "0", "0", "--cpus-per-worker", "1")
 
 
@@ -99,8 +105,7 @@ def killed_and_resumed(
 ) -> tuple[Path, dict[str, float]]:
     """A run on two workers that was killed, and finished by one; and its first epoch as it was then."""
     output = tmp_path_factory.mktemp("resumed") / "run"
-    # A cache of its own: no test before has computed the features that one worker computes and both wait for.
-    run = (*RUN, "--cache", str(output.parent / "cache"))
+    run = (*RUN, "--cache", str(cache_of(output)))
     driver = start(command(synthetic_set, output, *run, "--workers", "2"))
     wait_for_epoch(1, output, driver)
     workers = training_workers_of(driver)
@@ -141,6 +146,7 @@ def test_two_workers_and_one_train_as_a_loop_without_ray_does(
     config = tiny_config(
         synthetic_set, tmp_path / "alone", stages=(stage,), optimization=OptimizationConfig(batch_images=4)
     )
+    config = replace(config, data=replace(config.data, cache=cache_of(resumed)))
     assert config.identity() == json.loads((resumed / "run.json").read_text())
     alone = SoloPeers()
     TrainingLoop(config, tf.distribute.get_strategy(), alone, log=lambda _: None).run()
@@ -151,7 +157,7 @@ def test_two_workers_and_one_train_as_a_loop_without_ray_does(
 def test_a_finished_run_takes_no_other_settings(
     resumed: Path, synthetic_set: SyntheticSet, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    words = command(synthetic_set, resumed, *RUN, "--workers", "1", "--seed", "7")
+    words = command(synthetic_set, resumed, *RUN, "--workers", "1", "--seed", "7", "--cache", str(cache_of(resumed)))
     capfd.readouterr()
     monkeypatch.setattr(sys, "argv", words[1:])
     assert run_command(main) == 2
