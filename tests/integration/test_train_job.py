@@ -107,7 +107,7 @@ def killed_and_resumed(
     output = tmp_path_factory.mktemp("resumed") / "run"
     run = (*RUN, "--cache", str(cache_of(output)))
     driver = start(command(synthetic_set, output, *run, "--workers", "2"))
-    wait_for_epoch(1, output, driver)
+    wait_for_epoch(2, output, driver)  # by then Ray has taken note of the first one's checkpoint, too
     workers = training_workers_of(driver)
     assert len(workers) == 2
     for worker in workers:
