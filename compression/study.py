@@ -52,6 +52,11 @@ class Study:
     variants: tuple[Variant, ...]
     all_variants: tuple[Variant, ...]
 
+    @property
+    def others(self) -> tuple[Variant, ...]:
+        """In a part of a study, the variants that aren't in it."""
+        return tuple(variant for variant in self.all_variants if variant not in self.variants)
+
     def only(self, patterns: Sequence[str]) -> Study:
         """The variants whose names are among some patterns (or match one, as in a shell), their models and baselines.
 

@@ -232,8 +232,7 @@ def run_study(config: StudyConfig, *, address: str | None, tell: Tell = print) -
 
 def _made_earlier(config: StudyConfig) -> dict[str, Path]:
     """What an earlier run made and measured, and this one has nothing to do with; speeds hold within a run only."""
-    others = [variant for variant in config.study.all_variants if variant not in config.study.variants]
-    folders = {variant.name: config.variant_folder(variant) for variant in others}
+    folders = {variant.name: config.variant_folder(variant) for variant in config.study.others}
     return {name: folder / "bundle" for name, folder in folders.items() if (folder / MEASUREMENT).exists()}
 
 
@@ -241,7 +240,7 @@ def _keep_failures(config: StudyConfig, outcome: StudyOutcome) -> None:
     """Write down why variants failed; of those that this run had nothing to do with, what earlier ones wrote."""
     path = config.output / _FAILURES
     before: dict[str, str] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    others = {variant.name for variant in config.study.all_variants} - {v.name for v in config.study.variants}
+    others = {variant.name for variant in config.study.others}
     write_json(path, {name: cause for name, cause in before.items() if name in others} | outcome.failed)
 
 

@@ -19,6 +19,9 @@ from caption_core.training.config import TrainConfig
 if TYPE_CHECKING:
     from caption_core.training.checkpoint import Snapshot
 
+# Ray Train's own `print` logs what it prints, and the log is printed, too.
+_EACH_LINE_ONCE = {"RAY_TRAIN_ENABLE_PRINT_PATCH": "0"}
+
 _MAX_FAILURES = 3  # a lost worker restarts the group from the last epoch's checkpoint this many times
 
 
@@ -53,6 +56,7 @@ def _train_worker(settings: dict[str, Any]) -> None:
     config: TrainConfig = settings["config"]
     threads = max(1, int(config.cpus_per_worker or 1))
     tf.config.threading.set_intra_op_parallelism_threads(threads)
+    tf.get_logger().setLevel("WARNING")  # at INFO it tells of each collective operation that it builds
     # Created before anything else of TensorFlow runs: collectives can't be set up later.
     strategy = tf.distribute.MultiWorkerMirroredStrategy()
     peers = RayPeers()
@@ -91,7 +95,7 @@ def train_distributed(config: TrainConfig) -> tuple[Path, list[dict[str, Any]]]:
             storage_path=str(config.output.absolute()),
             checkpoint_config=CheckpointConfig(num_to_keep=2),
             failure_config=FailureConfig(max_failures=_MAX_FAILURES),
-            worker_runtime_env={"env_vars": worker_environment()},
+            worker_runtime_env={"env_vars": worker_environment() | _EACH_LINE_ONCE},
         ),
     )
     try:
