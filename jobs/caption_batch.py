@@ -17,11 +17,11 @@ from caption_core.archive.preview import captions_table, first_rows
 from caption_core.archive.run_state import part_counts
 from caption_core.archive.run_status import read_status
 from caption_core.archive.sources.options import InputOptions, WebPolicy
-from caption_core.archive.storage import Storage, is_remote
+from caption_core.archive.storage import Storage
 from caption_core.engine.captioner_spec import DEFAULT_BUNDLE, PRECISIONS, CaptionerSpec, bundle_captioner
 from caption_core.engine.captioning_config import CaptioningConfig, SearchOverrides
 from caption_core.engine.captioning_run import run_captioning
-from caption_core.engine.cluster import ClusterConfig, is_submitted_job
+from caption_core.engine.cluster import ClusterConfig
 from caption_core.engine.interruption import Interrupted, interruptible
 from caption_core.engine.pool_size import ActorClaim, ActorRange
 from caption_core.engine.run_setup import describe_plan, preview_run
@@ -29,6 +29,7 @@ from caption_core.errors import BundleError, UsageError
 from caption_core.images import ImageLimits
 from caption_core.records import ErrorKind
 from jobs.command_line import DefaultGroup, run_command
+from jobs.lasting_output import lasting_output
 
 _FOLDER = click.Path(path_type=Path)
 _LIMITS, _WEB = ImageLimits(), WebPolicy()
@@ -156,7 +157,7 @@ def _config(**given: Any) -> CaptioningConfig:
     work = {name: given[name] for name in ("batch_size", "image_timeout_s") if name in given}
     return CaptioningConfig(
         inputs=tuple(given["inputs"]),
-        output=_lasting(given["output"]),
+        output=lasting_output(given["output"]),
         options=_input_options(given),
         search=SearchOverrides(given["beam"], given["max_tokens"], given["length_penalty"], given["candidates"]),
         limits=ImageLimits(given["max_pixels"], given["max_bytes"], given["truncated"] == "caption"),
@@ -203,15 +204,6 @@ def _error_kinds(text: str | None) -> frozenset[ErrorKind] | None:
     if unknown := sorted(set(names) - set(_KINDS)):
         raise UsageError(f"--retry-failed {', '.join(unknown)}: no such kind; the kinds are {', '.join(_KINDS)}")
     return frozenset(map(ErrorKind, names))
-
-
-def _lasting(output: str) -> str:
-    if is_submitted_job() and not is_remote(output) and not Path(output).is_absolute():
-        raise UsageError(
-            f"--output {output}: a submitted job works in a temporary copy of the working directory, "
-            "which is deleted with all that is in it; give an absolute path that the cluster's machines share"
-        )
-    return output
 
 
 def _captioner(model: Path, precision: str) -> CaptionerSpec:

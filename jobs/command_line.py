@@ -12,6 +12,11 @@ from caption_core.archive.store_errors import cause_of
 from caption_core.engine.interruption import Interrupted
 from caption_core.errors import CapstanError, UsageError
 
+OF_EXTRA_TRAIN = frozenset(
+    ("jinja2", "matplotlib", "safetensors", "tensorflow", "tensorflow_model_optimization", "tf_keras", "yaml")
+)
+"""Modules of the packages that captioning with compressed captioners does without."""
+
 
 class DefaultGroup(click.Group):
     """Commands of which one is meant where none is named, so that its options can follow at once.
@@ -43,6 +48,10 @@ def run_command(command: click.Command) -> int:
         return _fail(str(error), 1)
     except OSError as error:
         return _fail(_described(error), 1)
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] not in OF_EXTRA_TRAIN:
+            raise
+        return _fail(f"{error.name} is not installed: pip install 'capstan[train]'", 1)
     except click.Abort:
         return _fail("interrupted", 130)
     except Interrupted as interruption:

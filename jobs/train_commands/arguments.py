@@ -6,13 +6,26 @@ import shlex
 import sys
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import click
+
+from jobs.lasting_output import lasting_output
+
+
+class _Output(click.Path):
+    """A path that is there when the job is gone."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Refuse what isn't, before it is resolved."""
+        return super().convert(lasting_output(str(value)), param, ctx)
+
 
 # Resolved, because workers run in folders of their own.
 FILE = click.Path(exists=True, dir_okay=False, resolve_path=True, path_type=Path)
 FOLDER = click.Path(exists=True, file_okay=False, resolve_path=True, path_type=Path)
 ANY = click.Path(resolve_path=True, path_type=Path)
+OUTPUT = _Output(resolve_path=True, path_type=Path)
 
 
 def recorded_command_line() -> str:

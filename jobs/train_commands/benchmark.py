@@ -11,13 +11,13 @@ from caption_core.engine.captioner_spec import DEFAULT_BUNDLE, PRECISIONS
 from caption_core.engine.cluster import ClusterConfig
 from caption_core.errors import UsageError
 from compression.benchmark.config import NOOP, BenchmarkConfig
-from jobs.train_commands.arguments import ANY, FOLDER
+from jobs.train_commands.arguments import FOLDER, OUTPUT
 
 _SAMPLES = DEFAULT_BUNDLE.parent / "photographs"
 
 
 @click.command()
-@click.option("--output", type=ANY, required=True, help="Folder of the report's files.")
+@click.option("--output", type=OUTPUT, required=True, help="Folder of the report's files.")
 @click.option("--images", type=FOLDER, default=_SAMPLES, help="Images to repeat [default: the sample photographs].")
 @click.option(
     "--variant", "variants", multiple=True, metavar="NAME=BUNDLE", help=f"A captioner; NAME={NOOP} is one that idles."

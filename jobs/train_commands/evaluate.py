@@ -9,7 +9,7 @@ import click
 from caption_core.metrics.bootstrap import BootstrapSettings
 from caption_core.metrics.evaluation import EvaluateConfig
 from caption_core.metrics.pairing import MismatchPolicy, MissingPolicy, PairingPolicy
-from jobs.train_commands.arguments import ANY
+from jobs.train_commands.arguments import ANY, OUTPUT
 
 
 @click.command()
@@ -17,7 +17,7 @@ from jobs.train_commands.arguments import ANY
 @click.option(
     "--references", required=True, help="Flickr8k tokens, Kaggle CSV, COCO annotations, Karpathy JSON, Parquet."
 )
-@click.option("--output", type=ANY, help="Folder that gets scores.json and images.parquet.")
+@click.option("--output", type=OUTPUT, help="Folder that gets scores.json and images.parquet.")
 @click.option("--split", help="Score these images only: a file of names, or a split that the references name.")
 @click.option("--baseline", help="Captions of another captioner for the same images, to compare with.")
 @click.option("--by-name", is_flag=True, help="Compare images by file name alone, whatever their folders.")

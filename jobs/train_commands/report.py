@@ -7,12 +7,12 @@ from pathlib import Path
 import click
 
 from compression.report.formats import FORMATS
-from jobs.train_commands.arguments import ANY, FOLDER
+from jobs.train_commands.arguments import FOLDER, OUTPUT
 
 
 @click.command()
 @click.argument("studies", nargs=-1, required=True, type=FOLDER)
-@click.option("--output", type=ANY, required=True, help="Folder of the report's files.")
+@click.option("--output", type=OUTPUT, required=True, help="Folder of the report's files.")
 @click.option("--title", default="Compression", show_default=True, help="Heading; files are named after it.")
 @click.option("--baseline", help="Variant that all are compared with [default: each one's own captioner as it is].")
 @click.option("--references", help="References of the scored images: gives differences their intervals.")

@@ -14,10 +14,10 @@ from compression.measuring.quality import ScoredSplit
 from compression.measuring.timing import Timing
 from compression.study import Study
 from compression.study_run import StudyConfig, StudyOutcome, TrainingImages, run_study
-from jobs.train_commands.arguments import ANY, FOLDER, recorded_command_line
+from jobs.train_commands.arguments import ANY, FOLDER, OUTPUT, recorded_command_line
 
 _OPTIONS = (
-    click.option("--output", type=ANY, required=True, help="Folder of the run; the same command goes on in it."),
+    click.option("--output", type=OUTPUT, required=True, help="Folder of the run; the same command goes on in it."),
     click.option("--images", type=FOLDER, help="Folder of the images that steps calibrate and train on."),
     click.option("--captions", multiple=True, help="Captions that steps train on, in any form that `train` takes."),
     click.option("--train-split", help="File of the training images' names, or a split that the captions name."),

@@ -19,7 +19,7 @@ from caption_core.training.config import (
     StageConfig,
     TrainConfig,
 )
-from jobs.train_commands.arguments import ANY, FOLDER, recorded_command_line
+from jobs.train_commands.arguments import ANY, FOLDER, OUTPUT, recorded_command_line
 
 
 @click.command()
@@ -39,7 +39,7 @@ from jobs.train_commands.arguments import ANY, FOLDER, recorded_command_line
 @click.option("--dev-split", default="val", show_default=True, help="Images that epochs are chosen by; likewise.")
 @click.option("--splits", help="Karpathy JSON, or Parquet with a column 'split' [default: the first --captions].")
 @click.option("--skip-missing", is_flag=True, help="Leave out images without caption or file, and say how many.")
-@click.option("--output", type=ANY, required=True, help="Folder of the run: checkpoints and the finished bundle.")
+@click.option("--output", type=OUTPUT, required=True, help="Folder of the run: checkpoints and the finished bundle.")
 @click.option("--cache", type=ANY, help="Folder of cached encoder features [default: OUTPUT/cache].")
 @click.option("--name", default="captioner", show_default=True, help="Name of the bundle.")
 @click.option("--trained-on", default="an unnamed data set", show_default=True, help="Data set, for the model card.")

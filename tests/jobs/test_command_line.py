@@ -7,16 +7,18 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from importlib.metadata import distribution
 from pathlib import Path
 
 import click
 import pyarrow as pa
 import pytest
+from packaging.requirements import Requirement
 from pyarrow import fs
 
 from caption_core.engine.interruption import Interrupted
 from caption_core.errors import CapstanError, UsageError
-from jobs.command_line import run_command
+from jobs.command_line import OF_EXTRA_TRAIN, run_command
 
 
 def end_of(work: Callable[[], object], monkeypatch: pytest.MonkeyPatch) -> int:
@@ -75,6 +77,27 @@ def test_a_signal_ends_a_job_with_one_line_and_its_code(
 ) -> None:
     assert end_of(failing(Interrupted(signal.SIGTERM)), monkeypatch) == 143
     assert capsys.readouterr().err == "error: interrupted\n"
+
+
+@pytest.mark.parametrize("name", ["matplotlib", "tensorflow.lite"])
+def test_what_the_installation_lacks_is_one_line(
+    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert end_of(failing(ModuleNotFoundError(f"No module named {name!r}", name=name)), monkeypatch) == 1
+    assert capsys.readouterr().err == f"error: {name} is not installed: pip install 'capstan[train]'\n"
+
+
+@pytest.mark.parametrize("name", [None, "compression.mistyped"])
+def test_a_module_that_no_installation_brings_is_a_fault(name: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ModuleNotFoundError):
+        end_of(failing(ModuleNotFoundError("No module", name=name)), monkeypatch)
+
+
+def test_what_the_extra_brings_is_known() -> None:
+    """All of its packages have their modules' names, but for two."""
+    extra = distribution("capstan").metadata.get_all("Requires-Dist") or []
+    named = {Requirement(text).name for text in extra if 'extra == "train"' in text} - {"ray", "pyyaml"}
+    assert {name.replace("-", "_") for name in named} | {"yaml"} == OF_EXTRA_TRAIN
 
 
 def test_what_ends_well(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
