@@ -119,6 +119,8 @@ def _tell(summaries: Sequence[ShardSummary], driver_s: float) -> None:
     mean_s = float(np.mean([one.finished_s - one.started_s for one in summaries]))
     print(f"{len(first)} actors, {len(summaries):,} shards of {mean_s:.2f} s on average")
     print(f"utilization until the last shard began: {100 * busy_s / there_s:.1f} %")
+    all_busy_s = sum(one.finished_s - one.started_s for one in summaries)
+    print(f"utilization until the end: {100 * all_busy_s / sum(end_s - begun_s for begun_s in first.values()):.1f} %")
     print(f"the last shards: {end_s - queue_empty_s:.1f} s")
     print(f"driver: {1000 * driver_s / len(summaries):.2f} ms of processor time a shard")
 

@@ -28,12 +28,23 @@ class CaptionerSpec:
         search: its defaults.
         load: called once in each worker with the number of threads it may use; must be picklable.
         precision: of activations, where they are floats; one of `PRECISIONS`.
+        runtime: that holds the weights, as a bundle's manifest names it; empty where nothing is known of it.
     """
 
     model_id: str
     search: SearchSettings
     load: Callable[[int], Captioner]
     precision: str = "float32"
+    runtime: str = ""
+
+    def check_gpus(self, claimed: float) -> None:
+        """See to it that it can use the GPUs that its actors claim.
+
+        Raises:
+            UsageError: it runs on CPUs alone.
+        """
+        if claimed and self.runtime == "litert":
+            raise UsageError(f"{self.model_id} is compressed and runs on CPUs: leave out --gpus-per-actor")
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,4 +101,6 @@ def bundle_captioner(folder: Path, precision: str = "float32") -> CaptionerSpec:
     names = (MANIFEST, *bundle.manifest.files)
     files = {name: (folder / name).read_bytes() for name in names}
     shipped = ShippedBundle(folder.resolve(), bundle.digest, files, precision)
-    return CaptionerSpec(bundle.model_id, bundle.manifest.search.settings(), shipped, precision)
+    return CaptionerSpec(
+        bundle.model_id, bundle.manifest.search.settings(), shipped, precision, runtime=bundle.manifest.runtime
+    )

@@ -32,6 +32,9 @@ from caption_core.engine.work import CaptioningWork, ShardSummary
 from caption_core.errors import CapstanError, UsageError
 from caption_core.process_environment import bounded_environment
 
+# A GPU waits while the first batch of a shard is decoded.
+_BATCHES_A_GPUS_SHARD = 8
+
 # Fewer images say little about an archive's.
 _ERROR_RATE_NEEDS_IMAGES = 100
 
@@ -51,7 +54,9 @@ def run_captioning(config: CaptioningConfig, captioner: CaptionerSpec, stream: T
     """
     started_s = time.monotonic()
     source, output = config.open_source(), config.storage()
-    config.search.applied_to(captioner.search)  # raises before anything is written
+    # Both raise before anything is written.
+    config.search.applied_to(captioner.search)
+    captioner.check_gpus(config.claim.gpus)
     with held_output_folder(output):
         sign = _SignOfLife(state_folder(output))
         # From now on: in an object store nothing else keeps other runs out.
@@ -151,6 +156,11 @@ def _summaries(
     progress = show_progress(total, task.kept.total, stream)
     if setup.num_renamed:
         progress.note(f"{setup.num_renamed:,} images got another image id, since an earlier one has theirs ('…#2')")
+    if config.claim.gpus and setup.record.plan.shard_size < _BATCHES_A_GPUS_SHARD * config.batch_size:
+        progress.note(
+            f"shards of {setup.record.plan.shard_size:,} images keep GPUs waiting, for nothing is decoded ahead from "
+            f"one to the next: a new output with --shard-size {_BATCHES_A_GPUS_SHARD * config.batch_size:,} is faster"
+        )
     shards = f"{num_shards:,} shard" + ("" if num_shards == 1 else "s")
     progress.note(f"{task.num_images:,} of {total:,} images to caption, in {shards}")
     try:

@@ -10,6 +10,7 @@ import signal
 import socket
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -27,6 +28,7 @@ from caption_core.errors import CapstanError, UsageError
 
 # Ray's job server sets it for the entry point of a submitted job (ray._private.runtime_env.constants).
 _SUBMITTED_JOB_VARIABLE = "RAY_JOB_CONFIG_JSON_ENV_VAR"
+_ACCELERATOR = "accelerator_type:"  # begins the name of a resource that tells a machine's kind of GPU
 _PACKAGE = Path(caption_core.__file__).resolve().parent
 
 _CONNECT_TIMEOUT_S = 10.0
@@ -123,6 +125,11 @@ class Cluster:
         """CPUs of each of its machines at this moment, of those that such actors can use."""
         return tuple(claim.cpus_of(node["Resources"]) for node in ray.nodes() if node["Alive"])
 
+    def machines(self) -> list[str]:
+        """Its machines at this moment in words, those alike together: without names and addresses."""
+        alike = Counter(_resources_in_words(node["Resources"]) for node in ray.nodes() if node["Alive"])
+        return [f"{number} x {resources}" for resources, number in alike.items()]
+
     def _fitting(self, claim: ActorClaim) -> int:
         """Actors for which there is room, and for those who decode for them."""
         fitting = count_fitting(self.node_cpus(claim), claim.cpus)
@@ -155,6 +162,14 @@ class Cluster:
                 note(f"{fitting} of {number} actors fit on the cluster; waiting up to {wait_s:.0f} s for it to grow")
                 next_note_s = time.monotonic() + _NOTE_EVERY_S
             time.sleep(_POLL_S)
+
+
+def _resources_in_words(resources: Mapping[str, float]) -> str:
+    gpus, kinds = resources.get("GPU", 0), [name for name in resources if name.startswith(_ACCELERATOR)]
+    words = [f"{resources.get('CPU', 0):g} CPUs", f"{resources.get('memory', 0) / 1e9:.0f} GB for workers"]
+    if gpus:
+        words.append(f"{gpus:g} GPUs{''.join(f' {kind.removeprefix(_ACCELERATOR)}' for kind in kinds)}")
+    return ", ".join(words)
 
 
 def is_submitted_job() -> bool:

@@ -119,6 +119,7 @@ def begin_run(config: CaptioningConfig, captioner: CaptionerSpec, source: Combin
 
 def preview_run(config: CaptioningConfig, captioner: CaptionerSpec, source: CombinedSource) -> RunSetup:
     """List the inputs and see what is done, and write nothing."""
+    captioner.check_gpus(config.claim.gpus)
     with tempfile.TemporaryDirectory(prefix="capstan-plan-") as folder:
         return _set_up(config, captioner, source, "", Storage.at(folder))
 

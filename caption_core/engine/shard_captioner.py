@@ -305,8 +305,21 @@ def _loader(work: CaptioningWork, image_size: tuple[int, int], beat: Callable[[]
     return DecodePool(work, image_size, own, beat)
 
 
+def _check_gpu() -> None:
+    """TensorFlow would do without one, many times slower, and say so in a log that nobody reads."""
+    from caption_core.runtimes.tensorflow import has_gpu
+
+    if not has_gpu():
+        raise CapstanError(
+            "the actor claims a GPU, and TensorFlow finds none on its machine: install its CUDA libraries "
+            "(pip install 'tensorflow[and-cuda]'), or leave out --gpus-per-actor"
+        )
+
+
 def _load(work: CaptioningWork) -> Captioner:
     captioner = work.captioner.load(work.threads)
+    if work.gpus and work.captioner.runtime == "tensorflow":
+        _check_gpu()
     if captioner.model_id != work.captioner.model_id:
         raise CapstanError(f"the captioner changed during the run: {work.captioner.model_id} → {captioner.model_id}")
     return captioner

@@ -68,6 +68,11 @@ class TensorFlowRuntime:
         return self._decoder.start(features)
 
 
+def has_gpu() -> bool:
+    """Whether TensorFlow can use a GPU in this process."""
+    return bool(tf.config.list_physical_devices("GPU"))
+
+
 def _limit_threads(threads: int) -> None:
     try:
         tf.config.threading.set_intra_op_parallelism_threads(threads)

@@ -35,6 +35,7 @@ class BenchmarkConfig:
         precisions: of float captioners' activations; others keep their own.
         repeats: rounds, in which all take turns.
         cpus_per_actor: CPUs that an actor claims and uses.
+        gpus_per_actor: GPUs, or a share of one, that an actor claims.
         decoders: tasks elsewhere that decode for each actor.
         stages: whether to measure stages and the loop by hand too, in one process on this machine.
         cluster: where the jobs run.
@@ -52,9 +53,19 @@ class BenchmarkConfig:
     precisions: tuple[str, ...] = ("float32",)
     repeats: int = 3
     cpus_per_actor: int = 1
+    gpus_per_actor: float = 0.0
     decoders: int = 0
     stages: bool = True
     cluster: ClusterConfig = field(default_factory=ClusterConfig)
+
+    @property
+    def claim(self) -> ActorClaim:
+        """Of each actor.
+
+        Raises:
+            UsageError: a number is out of range.
+        """
+        return ActorClaim(self.cpus_per_actor, self.gpus_per_actor, self.decoders)
 
     def __post_init__(self) -> None:
         if not self.variants:
@@ -74,8 +85,9 @@ class BenchmarkConfig:
                 "actors: a steady rate needs two shards an actor at least"
             )
         cores = len(os.sched_getaffinity(0))
-        ActorClaim(self.cpus_per_actor, decoders=self.decoders)  # raises where one is out of range
-        needed = max(self.actors, default=1) * (self.cpus_per_actor + self.decoders)
+        needed = max(self.actors, default=1) * (self.claim.cpus + self.claim.decoders)
+        if self.claim.gpus and self.stages:
+            raise UsageError("stages and the loop by hand are timed on CPUs: leave them out where actors have GPUs")
         if self.cluster.kind is ClusterKind.LOCAL and needed > cores:
             raise UsageError(
                 f"{max(self.actors)} actors of {self.cpus_per_actor + self.decoders} CPUs don't fit on this machine's "

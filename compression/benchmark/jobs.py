@@ -15,7 +15,7 @@ from caption_core.bundle import open_bundle
 from caption_core.engine.captioner_spec import CaptionerSpec, bundle_captioner
 from caption_core.engine.captioning_config import CaptioningConfig, SearchOverrides
 from caption_core.engine.captioning_run import run_captioning
-from caption_core.engine.pool_size import ActorClaim, ActorRange
+from caption_core.engine.pool_size import ActorRange
 from caption_core.errors import CapstanError
 from compression.benchmark.config import BenchmarkConfig
 from compression.benchmark.noop import noop_captioner
@@ -107,7 +107,7 @@ def run_job(config: BenchmarkConfig, images: RepeatedImages, point: Point) -> Jo
             inputs=(str(config.images),),
             output=str(Path(folder) / "captions"),
             actors=ActorRange(point.actors, point.actors),
-            claim=ActorClaim(config.cpus_per_actor, decoders=config.decoders),
+            claim=config.claim,
             batch_size=point.batch_size,
             shard_size=config.shard_size,
             search=SearchOverrides(beam_width=point.beam_width),

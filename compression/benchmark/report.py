@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
@@ -19,19 +19,37 @@ from compression.report.columns import Table
 from compression.report.pool_chart import line_of, pool_chart
 from compression.report.rows import Row
 from compression.report.tables import as_csv, as_json, as_markdown, as_parquet, escape
+from compression.report.wording import machine_in_words
 
 if TYPE_CHECKING:
     from compression.benchmark.run import Measured
 
 
-def write_report(config: BenchmarkConfig, images: RepeatedImages, measured: Sequence[Measured]) -> list[Path]:
-    """Write `benchmark.md`, `.svg`, `.json`, `.csv` and `.parquet`; each is there whole or not at all."""
+@dataclass(frozen=True, slots=True)
+class _Surroundings:
+    """What a benchmark ran on: this machine, and those of a cluster that was joined."""
+
+    machine: Machine
+    cluster_machines: Sequence[str]
+
+
+def write_report(
+    config: BenchmarkConfig, images: RepeatedImages, measured: Sequence[Measured], cluster_machines: Sequence[str] = ()
+) -> list[Path]:
+    """Write `benchmark.md`, `.svg`, `.json`, `.csv` and `.parquet`; each is there whole or not at all.
+
+    Args:
+        config: what was measured.
+        images: that were captioned.
+        measured: the points.
+        cluster_machines: of a cluster that was joined, in words.
+    """
     rows = rows_of(measured)
-    machine = measure_machine()
+    where = _Surroundings(measure_machine(), cluster_machines)
     files = {
         "benchmark.svg": pool_chart(rows),
-        "benchmark.md": _page(config, images, machine, rows).encode(),
-        "benchmark.json": _as_json(config, images, machine, rows),
+        "benchmark.md": _page(config, images, where, rows).encode(),
+        "benchmark.json": _as_json(config, images, where, rows),
         "benchmark.csv": as_csv(rows),
         "benchmark.parquet": as_parquet(rows),
     }
@@ -66,9 +84,11 @@ def _row(one: Measured) -> Row:
 _NOT_MEASURED = dict.fromkeys(
     [
         *(f"{stage}_ms" for stage in STAGES),
+        "sum_ms",
         "bound_images_per_s",
         "loop_images_per_s",
         "loop_share_of_bound",
+        "job_share_of_bound",
         "job_share_of_loops",
         "loops_at_once_images_per_s",
         "job_share_of_loops_at_once",
@@ -84,9 +104,11 @@ def _stage_columns(one: Measured, steady: float) -> Row:
     bound, loop = 1 / sum(seconds.values()), 1 / median(times["loop"] for times in one.stages)
     row = _NOT_MEASURED | {
         **{f"{stage}_ms": 1000 * value for stage, value in seconds.items()},
+        "sum_ms": 1000 / bound,
         "bound_images_per_s": bound,
         "loop_images_per_s": loop,
         "loop_share_of_bound": loop / bound,
+        "job_share_of_bound": steady / (one.point.actors * bound),
         "job_share_of_loops": steady / (one.point.actors * loop),
     }
     if all("loop_at_once" in times for times in one.stages):
@@ -95,9 +117,10 @@ def _stage_columns(one: Measured, steady: float) -> Row:
     return row
 
 
-def _as_json(config: BenchmarkConfig, images: RepeatedImages, machine: Machine, rows: Sequence[Row]) -> bytes:
+def _as_json(config: BenchmarkConfig, images: RepeatedImages, where: _Surroundings, rows: Sequence[Row]) -> bytes:
     values = {
-        "machine": machine.model_dump(mode="json"),
+        "machine": where.machine.model_dump(mode="json"),
+        "cluster_machines": list(where.cluster_machines),
         "settings": _settings(config, images),
         "rows": json.loads(as_json(rows)),
     }
@@ -112,36 +135,46 @@ def _settings(config: BenchmarkConfig, images: RepeatedImages) -> dict[str, obje
         "source": config.source,
         "shard_size": config.shard_size,
         "cpus_per_actor": config.cpus_per_actor,
+        "gpus_per_actor": config.gpus_per_actor,
         "decoders_per_actor": config.decoders,
         "cluster": config.cluster.kind.value,
         "repeats": config.repeats,
     }
 
 
-def _page(config: BenchmarkConfig, images: RepeatedImages, machine: Machine, rows: Sequence[Row]) -> str:
-    settings = _settings(config, images)
-    versions = ", ".join(f"{name} {number}" for name, number in machine.versions.items())
-    decoded = f"; {config.decoders} tasks decode for each" if config.decoders else ""
-    parts = [
-        "# Benchmark",
-        f"{escape(machine.processor)}, {machine.cores} cores, {machine.memory_gb:g} GB, {escape(machine.system)}; "
-        f"{versions}.",
-        f"{settings['images']:,} images a job, {settings['different_images']:,} different ones of "
-        f"{settings['mean_bytes']:,} bytes on average, from {settings['source']}, in shards of {config.shard_size:,}; "
-        f"{config.cpus_per_actor} CPUs an actor, on {settings['cluster']}{decoded}. Medians of {config.repeats} "
-        "repeats in which all took turns; steady rates begin when the first shard is done.",
-        "## Jobs",
-        as_markdown(_table(rows, _JOB_COLUMNS)),
-        "![images a second against actors](benchmark.svg)",
-    ]
+def tables_of(rows: Sequence[Row]) -> str:
+    """The rows for people, as Markdown: jobs, and stages where they were measured."""
+    parts = ["## Jobs", as_markdown(_table(rows, _JOB_COLUMNS))]
     if staged := [row for row in rows if row["loop_images_per_s"]]:
         parts += ["## Stages", _STAGES_TEXT, as_markdown(_table(staged, _STAGE_COLUMNS))]
     return "\n\n".join(part.rstrip("\n") for part in parts) + "\n"
 
 
+def _page(config: BenchmarkConfig, images: RepeatedImages, where: _Surroundings, rows: Sequence[Row]) -> str:
+    settings = _settings(config, images)
+    machine = escape(machine_in_words(where.machine))
+    if where.cluster_machines:
+        listed = "; ".join(map(escape, where.cluster_machines))
+        machine = f"The cluster's machines: {listed}. This one, which stages and loops were timed on: {machine}"
+    gpus = f" and {config.gpus_per_actor:g} GPUs" if config.gpus_per_actor else ""
+    decoded = f"; {config.decoders} tasks decode for each" if config.decoders else ""
+    parts = [
+        "# Benchmark",
+        f"{machine}.",
+        f"{settings['images']:,} images a job, {settings['different_images']:,} different ones of "
+        f"{settings['mean_bytes']:,} bytes on average, from {settings['source']}, in shards of {config.shard_size:,}; "
+        f"{config.cpus_per_actor} CPUs{gpus} an actor, on {settings['cluster']}{decoded}. Medians of {config.repeats} "
+        "repeats in which all took turns; steady rates begin when the first shard is done.",
+        "![images a second against actors](benchmark.svg)",
+        tables_of(rows),
+    ]
+    return "\n\n".join(part.rstrip("\n") for part in parts) + "\n"
+
+
 _STAGES_TEXT = (
     "Milliseconds an image of each stage by itself, in one process without Ray; the bound is what they add up to, the "
-    "loop is written by hand over the same stages, and the job's share is that of so many loops as it has actors. "
+    "loop is written by hand over the same stages, and the job's shares are those of so many bounds and loops as it "
+    "has actors. "
     "Loops at once ran side by side, each on cores of its own: what they lose against one alone is the machine's."
 )
 
@@ -164,6 +197,7 @@ _JOB_COLUMNS: dict[str, _Format] = _POINT | {
     "lowest": _number("steady_lowest", ",.1f"),
     "highest": _number("steady_highest", ",.1f"),
     "times one actor": _number("actors_speedup", ".2f"),
+    "of the bound": _number("job_share_of_bound", ".2f"),
     "of the loops": _number("job_share_of_loops", ".2f"),
     "of loops at once": _number("job_share_of_loops_at_once", ".2f"),
     "first part, s": _number("first_part_s", ".1f"),
@@ -171,6 +205,7 @@ _JOB_COLUMNS: dict[str, _Format] = _POINT | {
 }
 _STAGE_COLUMNS: dict[str, _Format] = _POINT | {
     **{stage: _number(f"{stage}_ms", ".3f") for stage in STAGES},
+    "sum": _number("sum_ms", ".3f"),
     "bound, images/s": _number("bound_images_per_s", ",.1f"),
     "loop, images/s": _number("loop_images_per_s", ",.1f"),
     "loops at once, images/s": _number("loops_at_once_images_per_s", ",.1f"),

@@ -6,18 +6,20 @@ import os
 import tempfile
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from caption_core.engine.cluster import ClusterKind, connected
 from caption_core.engine.interruption import interruptible
-from caption_core.errors import BundleError, UsageError
+from caption_core.errors import BundleError, CapstanError, UsageError
 from compression.benchmark.config import BenchmarkConfig
 from compression.benchmark.jobs import JobTime, Point, captioner_of, points_of, run_job
 from compression.benchmark.repeated_images import RepeatedImages
-from compression.benchmark.report import write_report
+from compression.benchmark.report import rows_of, tables_of, write_report
 from compression.measuring.fresh_process import measure_afresh
 from compression.measuring.start_line import call_off
 
@@ -60,10 +62,27 @@ def run_benchmark(config: BenchmarkConfig, tell: Callable[[str], None] = lambda 
                 _take_turns(config, images, measured, repeat, tell)
         except BaseException:
             whole = min(len(one.jobs) for one in measured)
-            for path in _report_whole(config, images, measured, whole):
+            for path in _report_whole(config, images, measured, whole, tell):
                 tell(f"of {whole} whole repeats: {path}")
             raise
-    return write_report(config, images, measured)
+    return _report(config, images, measured, tell)
+
+
+def _report(
+    config: BenchmarkConfig, images: RepeatedImages, measured: list[Measured], tell: Callable[[str], None]
+) -> list[Path]:
+    files = write_report(config, images, measured, _machines(config))
+    tell(tables_of(rows_of(measured)))
+    return files
+
+
+def _machines(config: BenchmarkConfig) -> list[str]:
+    """Those of a cluster that was joined; none where it has gone, for what was measured is worth a report."""
+    if config.cluster.kind is ClusterKind.LOCAL:
+        return []
+    with suppress(CapstanError), connected(config.cluster) as cluster:
+        return cluster.machines()
+    return []
 
 
 def _take_turns(
@@ -81,13 +100,17 @@ def _take_turns(
 
 
 def _report_whole(
-    config: BenchmarkConfig, images: RepeatedImages, measured: list[Measured], repeats: int
+    config: BenchmarkConfig,
+    images: RepeatedImages,
+    measured: list[Measured],
+    repeats: int,
+    tell: Callable[[str], None],
 ) -> list[Path]:
     """The report of the first repeats, if there are any."""
     if not repeats:
         return []
     whole = [Measured(one.point, one.jobs[:repeats], one.stages[:repeats]) for one in measured]
-    return write_report(replace(config, repeats=repeats), images, whole)
+    return _report(replace(config, repeats=repeats), images, whole, tell)
 
 
 def describe(point: Point) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import tempfile
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -16,7 +17,6 @@ from typing import TypeVar
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from numpy.typing import NDArray
 
 from caption_core.archive.outcomes import ImageOutcome, count_outcomes, outcomes_to_table, output_schema
 from caption_core.archive.parts import PartFooter, write_part
@@ -27,6 +27,9 @@ from caption_core.records import Caption, ImageRef
 from caption_core.search import SearchSettings
 
 Result = TypeVar("Result")
+
+_Decode = Callable[[Sequence[bytes]], list[DecodedImage]]
+_Captioned = tuple[Path, tuple[int, int], Caption]  # a file, its width and height, and its caption
 
 STAGES = ("read", "decode", "encode", "search", "write")
 
@@ -46,7 +49,7 @@ class Captioning:
     threads: int
 
     @contextmanager
-    def decoder(self, size: tuple[int, int]) -> Iterator[Callable[[Sequence[bytes]], list[DecodedImage]]]:
+    def decoder(self, size: tuple[int, int]) -> Iterator[_Decode]:
         """What decodes files to `size`, (height, width) in pixels, with so many threads."""
         limits = ImageLimits()
         with ThreadPoolExecutor(self.threads) as pool:
@@ -59,7 +62,7 @@ class Captioning:
 
 
 def measure_stages(captioner: Captioner, files: Sequence[Path], how: Captioning, *, images: int) -> dict[str, float]:
-    """Time each stage by itself.
+    """Time each stage by itself, a batch at a time: one batch of files and pixels is in memory.
 
     The files are read over and over, so they come from the system's cache. Hashing belongs to reading. A first batch
     of each is left out.
@@ -73,19 +76,34 @@ def measure_stages(captioner: Captioner, files: Sequence[Path], how: Captioning,
     Returns:
         Seconds an image by stage.
     """
-    chosen, batch, search = list(islice(cycle(files), images)), how.batch, how.search
-    data, read_s = _timed(lambda: [_read(file) for file in chosen])
+    chosen = list(islice(cycle(files), images))
     with how.decoder(captioner.image_size) as decode:
-        decode(data[:batch])
-        decoded, decode_s = _timed(lambda: decode(data))
-    pixels = np.stack([image.pixels for image in decoded])
-    captioner.caption(pixels[:batch], search)
+        first = _captioned(captioner, chosen[: how.batch], how.search, decode, defaultdict(float))
+        _write(first, captioner.model_id, how.search)
+        seconds, rows = defaultdict[str, float](float), list[_Captioned]()
+        for group in _groups(chosen, how.batch):
+            rows += _captioned(captioner, group, how.search, decode, seconds)
+    _, seconds["write"] = _timed(lambda: _write(rows, captioner.model_id, how.search))
+    return {name: seconds[name] / images for name in STAGES}
+
+
+def _captioned(
+    captioner: Captioner,
+    files: Sequence[Path],
+    search: SearchSettings,
+    decode: _Decode,
+    seconds: defaultdict[str, float],
+) -> list[_Captioned]:
+    """Caption a batch, and add what each stage took."""
+    data, read_s = _timed(lambda: [_read(file) for file in files])
+    decoded, decode_s = _timed(lambda: decode(data))
     captioner.encode_s = captioner.search_s = 0.0
-    captions = [caption for group in _batches(pixels, batch) for caption in captioner.caption(group, search)]
-    seconds = {"read": read_s, "decode": decode_s, "encode": captioner.encode_s, "search": captioner.search_s}
-    _write(chosen[:batch], decoded[:batch], captions[:batch], captioner.model_id, search)
-    _, seconds["write"] = _timed(lambda: _write(chosen, decoded, captions, captioner.model_id, search))
-    return {name: value / images for name, value in seconds.items()}
+    captions = captioner.caption(np.stack([image.pixels for image in decoded]), search)
+    took = {"read": read_s, "decode": decode_s, "encode": captioner.encode_s, "search": captioner.search_s}
+    for stage, stage_s in took.items():
+        seconds[stage] += stage_s
+    sizes = [(image.width, image.height) for image in decoded]
+    return list(zip(files, sizes, captions, strict=True))
 
 
 def measure_loop(
@@ -121,12 +139,11 @@ def _loop(
     files: Sequence[Path],
     search: SearchSettings,
     batch: int,
-    decode: Callable[[Sequence[bytes]], list[DecodedImage]],
+    decode: _Decode,
 ) -> None:
     """What one writes by hand for a folder of sound images."""
     rows: list[tuple[str, str]] = []
-    for begin in range(0, len(files), batch):
-        group = files[begin : begin + batch]
+    for group in _groups(files, batch):
         pixels = np.stack([image.pixels for image in decode([file.read_bytes() for file in group])])
         captions = captioner.caption(pixels, search)
         rows += [(file.name, caption.text) for file, caption in zip(group, captions, strict=True)]
@@ -141,24 +158,18 @@ def _read(file: Path) -> bytes:
     return data
 
 
-def _write(
-    files: Sequence[Path],
-    decoded: Sequence[DecodedImage],
-    captions: Sequence[Caption],
-    model_id: str,
-    search: SearchSettings,
-) -> None:
+def _write(captioned: Sequence[_Captioned], model_id: str, search: SearchSettings) -> None:
     outcomes = [
-        ImageOutcome(ImageRef(file.name, file.as_uri(), 0), caption, image.width, image.height, "0" * 64, 1.0, 1.0)
-        for file, image, caption in zip(files, decoded, captions, strict=True)
+        ImageOutcome(ImageRef(file.name, file.as_uri(), 0), caption, width, height, "0" * 64, 1.0, 1.0)
+        for file, (width, height), caption in captioned
     ]
     rows = outcomes_to_table(outcomes, model_id, 0, search, output_schema(pa.schema([])))
     with tempfile.TemporaryDirectory() as folder:
         write_part(Storage.at(folder), 0, rows, PartFooter("", {}, count_outcomes(outcomes)))
 
 
-def _batches(pixels: NDArray[np.uint8], batch: int) -> list[NDArray[np.uint8]]:
-    return [pixels[begin : begin + batch] for begin in range(0, len(pixels), batch)]
+def _groups(files: Sequence[Path], size: int) -> Iterator[Sequence[Path]]:
+    return (files[begin : begin + size] for begin in range(0, len(files), size))
 
 
 def _timed(work: Callable[[], Result]) -> tuple[Result, float]:

@@ -5,12 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from compression.measurement import Machine
 from compression.report.measured import Measured
 from compression.report.pruning_notes import pruning_notes
 from compression.report.rows import Row
 from compression.report.runtime_notes import runtime_notes
-from compression.report.wording import counted
+from compression.report.wording import machine_in_words
 
 _SPREAD = re.compile(r"threads_\d+_spread")
 
@@ -61,19 +60,13 @@ def _speed(rows: Sequence[Row]) -> list[str]:
 
 
 def _machines(measured: Sequence[Measured]) -> list[str]:
-    machines = dict.fromkeys(_described(one.measurement.machine) for one in measured)
+    machines = dict.fromkeys(machine_in_words(one.measurement.machine) for one in measured)
     notes = [f"Measured on {machine}." for machine in machines]
     if len(machines) > 1:
         notes.append(
             "Speeds are compared within one kind of machine only; times of loading and memory are as measured."
         )
     return notes
-
-
-def _described(machine: Machine) -> str:
-    versions = ", ".join(f"{name} {number}" for name, number in machine.versions.items())
-    cores = counted(machine.cores, "core")
-    return f"{machine.processor}, {cores}, {machine.memory_gb:g} GB of memory, {machine.system}; {versions}"
 
 
 def _random(rows: Sequence[Row]) -> list[str]:

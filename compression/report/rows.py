@@ -14,6 +14,7 @@ from compression.measurement import Machine, Measurement, Quality
 from compression.report.comparing import Others, others_of, prunes
 from compression.report.measured import Measured
 from compression.report.searches import best_speed, quality_of, speeds_of
+from compression.report.wording import machine_in_words
 
 HEADLINE = "CIDEr-D"
 """The score that trade-offs are drawn by."""
@@ -84,7 +85,7 @@ def _row(one: Measured, others: Others, beam_width: int | None, compare: Compare
     row |= {"load_s": own.load_s, "memory_mb": own.memory_mb, "epochs": _epochs(own)}
     # On one line: no cell of a table then begins with a dash, or has several lines.
     recipe = yaml.safe_dump(yaml.safe_load(own.recipe) or [], sort_keys=False, default_flow_style=True, width=10**9)
-    return row | {"recipe": recipe.strip(), "command": own.command}
+    return row | {"recipe": recipe.strip(), "command": own.command, "machine": machine_in_words(own.machine)}
 
 
 def _epochs(own: Measurement) -> int:

@@ -4,8 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from compression.measurement import Machine
+
 _MOST_NAMES = 6
 _RUNTIMES = {"tensorflow": "TensorFlow", "litert": "LiteRT"}
+
+
+def machine_in_words(machine: Machine) -> str:
+    """Processor, cores, memory, system, and versions of what computes."""
+    versions = ", ".join(f"{name} {number}" for name, number in machine.versions.items())
+    cores = counted(machine.cores, "core")
+    return f"{machine.processor}, {cores}, {machine.memory_gb:g} GB of memory, {machine.system}; {versions}"
 
 
 def runtime_name(runtime: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import sys
 from itertools import pairwise
@@ -11,6 +12,8 @@ from typing import Any
 import click
 
 from jobs.lasting_output import lasting_output
+
+_PLACE = re.compile(r"(?P<name>([\w-]+=)?)(/|[\w+.-]+://)(.*/)?(?P<last>[^/]+)/*")
 
 
 class _Output(click.Path):
@@ -31,4 +34,10 @@ OUTPUT = _Output(resolve_path=True, path_type=Path)
 def recorded_command_line() -> str:
     """This process' command line, for a bundle's provenance: without this machine's folders, and without notes."""
     words = [word for before, word in pairwise(sys.argv) if "--note" not in (before, word)]
-    return "python jobs/train_compress.py " + shlex.join(word.rsplit("/", 1)[-1] for word in words)
+    return "python jobs/train_compress.py " + shlex.join(map(_without_folders, words))
+
+
+def _without_folders(word: str) -> str:
+    """An absolute path's or an address' last part alone, after a name too, as in NAME=BUNDLE."""
+    place = _PLACE.fullmatch(word)
+    return place["name"] + place["last"] if place else word

@@ -39,6 +39,7 @@ _SAMPLES = DEFAULT_BUNDLE.parent / "photographs"
 )
 @click.option("--repeats", default=3, show_default=True, help="Rounds, in which all take turns.")
 @click.option("--cpus-per-actor", default=1, show_default=True, help="CPUs that each actor claims and uses.")
+@click.option("--gpus-per-actor", default=0.0, show_default=True, help="GPUs, or a share of one; with --no-stages.")
 @click.option("--decoders-per-actor", default=0, show_default=True, help="CPUs of the cluster that decode for each.")
 @click.option("--stages/--no-stages", default=True, show_default=True, help="Time stages and a loop by hand, too.")
 @click.option("--address", help="Ray cluster to connect to [default: start a local one for each job].")
@@ -55,6 +56,7 @@ def benchmark(
     precisions: tuple[str, ...],
     repeats: int,
     cpus_per_actor: int,
+    gpus_per_actor: float,
     decoders_per_actor: int,
     stages: bool,
     address: str | None,
@@ -79,6 +81,7 @@ def benchmark(
         precisions=precisions,
         repeats=repeats,
         cpus_per_actor=cpus_per_actor,
+        gpus_per_actor=gpus_per_actor,
         decoders=decoders_per_actor,
         stages=stages,
         cluster=ClusterConfig(address, packages=(Path(compression.__file__).resolve().parent,)),

@@ -22,10 +22,12 @@ from caption_core.archive.run_status import read_status
 from caption_core.archive.sources.folder import FolderSource
 from caption_core.archive.storage import Storage
 from caption_core.engine import captioning_run
+from caption_core.engine.captioner_spec import DEFAULT_BUNDLE, bundle_captioner
 from caption_core.engine.captioning_config import CaptioningConfig
 from caption_core.engine.captioning_run import run_captioning
+from caption_core.engine.pool_size import ActorClaim
 from caption_core.engine.run_report import RunReport
-from caption_core.engine.run_setup import RunTask
+from caption_core.engine.run_setup import RunTask, preview_run
 from caption_core.engine.shard_captioner import ShardCaptioner
 from caption_core.engine.work import CaptioningWork, ShardSummary
 from caption_core.errors import CapstanError, UsageError
@@ -111,6 +113,25 @@ def test_a_run_that_was_killed_is_followed_by_one_that_tells_anew(run: Run) -> N
     told = read_progress(state_folder(output))
     assert told is not None
     assert told.num_done == 16
+
+
+def test_a_compressed_captioner_takes_no_gpus(tmp_path: Path) -> None:
+    write_images(tmp_path / "in", 1)
+    config = CaptioningConfig((str(tmp_path / "in"),), str(tmp_path / "out"), claim=ActorClaim(1, gpus=0.5))
+    captioner = bundle_captioner(DEFAULT_BUNDLE)
+    for start in (run_captioning, lambda *given: preview_run(*given, config.open_source())):
+        with pytest.raises(UsageError, match="is compressed and runs on CPUs: leave out --gpus-per-actor"):
+            start(config, captioner)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(("shard_size", "told"), [(2, True), (64, False)])
+def test_shards_too_small_for_a_gpu_are_noted(run: Run, shard_size: int, told: bool) -> None:
+    write_images(run.source, 3)
+    stream = io.StringIO()
+    config = replace(run.config, claim=ActorClaim(1, gpus=1), batch_size=8, shard_size=shard_size)
+    run_captioning(config, fake_spec(), stream)
+    assert ("keep GPUs waiting" in stream.getvalue()) is told
 
 
 def test_a_run_that_failures_stopped_goes_on_once_the_cause_is_mended(run: Run) -> None:

@@ -95,6 +95,22 @@ def test_an_interpreter_whose_path_needs_quotes_gets_them(monkeypatch: pytest.Mo
     assert _init_arguments(ClusterConfig())["runtime_env"] == {"py_executable": "'/home/a user/.venv/bin/python'"}
 
 
+def test_machines_are_told_without_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    small = {"CPU": 4.0, "memory": 11e9, "node:10.0.0.1": 1.0, "object_store_memory": 4e9}
+    large = {"CPU": 16.0, "GPU": 2.0, "memory": 90e9, "accelerator_type:H100": 1.0}
+    nodes = [
+        {"Alive": True, "Resources": small},
+        {"Alive": True, "Resources": large},
+        {"Alive": False, "Resources": large},
+        {"Alive": True, "Resources": {**small, "node:10.0.0.2": 1.0}},
+    ]
+    monkeypatch.setattr("caption_core.engine.cluster.ray.nodes", lambda: nodes)
+    assert cluster.Cluster(ClusterConfig("10.0.0.1:6379")).machines() == [
+        "2 x 4 CPUs, 11 GB for workers",
+        "1 x 16 CPUs, 90 GB for workers, 2 GPUs H100",
+    ]
+
+
 def test_who_stops_waiting_for_machines_asks_for_none_any_more(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[object] = []
 

@@ -7,6 +7,7 @@ import hashlib
 import math
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
@@ -215,6 +216,17 @@ def test_a_captioner_that_loses_captions_is_broken(folders: Folders) -> None:
     folders.plan()
     with pytest.raises(CapstanError, match="0 captions for 1 images"):
         ShardCaptioner(folders.work(spec_of(Forgetful())))
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_a_float_captioner_that_finds_no_gpu_where_one_was_claimed_says_so(
+    folders: Folders, monkeypatch: pytest.MonkeyPatch, there: bool
+) -> None:
+    monkeypatch.setattr("caption_core.runtimes.tensorflow.has_gpu", lambda: there)
+    folders.plan()
+    work = replace(folders.work(replace(fake_spec(), runtime="tensorflow")), gpus=0.5)
+    with nullcontext() if there else pytest.raises(CapstanError, match=r"TensorFlow finds none .* leave out --gpus"):
+        ShardCaptioner(work)
 
 
 def test_another_captioner_than_planned_is_refused(folders: Folders) -> None:

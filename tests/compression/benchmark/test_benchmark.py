@@ -21,7 +21,7 @@ from compression.benchmark import run
 from compression.benchmark.config import BenchmarkConfig
 from compression.benchmark.jobs import JobTime, Point, points_of
 from compression.benchmark.repeated_images import RepeatedImages
-from compression.benchmark.report import rows_of
+from compression.benchmark.report import rows_of, write_report
 from compression.benchmark.run import Measured, run_benchmark
 from compression.measuring.start_line import StartLine
 
@@ -70,6 +70,8 @@ def test_it_measures_jobs_stages_and_a_loop(tmp_path: Path) -> None:
     assert "/home" not in page
     assert str(tmp_path) not in page
     assert any("bundled, 1 actor, batch 8" in line for line in told)
+    assert told[-1] in page
+    assert "## Stages" in told[-1]
 
 
 def test_rows_are_medians_and_compare_pools() -> None:
@@ -82,6 +84,8 @@ def test_rows_are_medians_and_compare_pools() -> None:
     assert (one["steady_images_per_s"], one["steady_lowest"], one["steady_highest"]) == (120.0, 100.0, 140.0)
     assert (one["bound_images_per_s"], one["loop_images_per_s"]) == pytest.approx((200.0, 160.0))
     assert one["loop_share_of_bound"] == pytest.approx(0.8)
+    assert (one["sum_ms"], one["job_share_of_bound"]) == pytest.approx((5.0, 120 / 200))
+    assert two["job_share_of_bound"] == pytest.approx(228 / 400)
     assert (one["job_share_of_loops"], two["job_share_of_loops"]) == pytest.approx((120 / 160, 228 / 320))
     assert (one["loops_at_once_images_per_s"], two["loops_at_once_images_per_s"]) == pytest.approx((160, 320 / 1.2))
     assert two["job_share_of_loops_at_once"] == pytest.approx(228 * 1.2 / 320)
@@ -95,6 +99,8 @@ def test_rows_are_medians_and_compare_pools() -> None:
         ({"actors": (1, 1)}, "actors must be different"),
         ({"actors": (0,)}, "actors must be different"),
         ({"decoders": -1}, "decoders per actor must lie between"),
+        ({"gpus_per_actor": 0.5}, "timed on CPUs"),
+        ({"gpus_per_actor": 1.5, "stages": False}, "GPUs per actor must be"),
         ({"precisions": ()}, "precisions must be different"),
         ({"precisions": ("float32", "float32")}, "precisions must be different"),
         ({"batch_sizes": (-1,)}, "batch sizes must be different"),
@@ -166,6 +172,20 @@ def test_a_pool_that_no_loops_were_beside_is_compared_with_one_alone() -> None:
     (row,) = rows_of([Measured(Point("a", 64, 32, None), [JobTime(8000.0, 8000.0, 5.0, 10**8)], [times])])
     assert row["job_share_of_loops"] == pytest.approx(0.5)
     assert row["loops_at_once_images_per_s"] is row["job_share_of_loops_at_once"] is None
+
+
+def test_a_report_tells_of_the_cluster_that_was_joined(tmp_path: Path) -> None:
+    measured = [Measured(Point("a", 8, 32, None), [JobTime(800.0, 700.0, 5.0, 10**8)])]
+    cluster = ClusterConfig("10.0.0.1:6379")
+    config = replace(config_of(tmp_path), gpus_per_actor=0.5, stages=False, actors=(2,), cluster=cluster)
+    images = RepeatedImages.of(SAMPLES, 64, in_memory=False)
+    write_report(config, images, measured, ["4 x 16 CPUs, 60 GB for workers, 1 GPUs H100"])
+    page = (tmp_path / "benchmark.md").read_text()
+    assert "The cluster's machines: 4 x 16 CPUs, 60 GB for workers, 1 GPUs H100. This one" in page
+    assert "1 CPUs and 0.5 GPUs an actor, on an existing Ray cluster." in page
+    assert json.loads((tmp_path / "benchmark.json").read_text())["cluster_machines"] == [
+        "4 x 16 CPUs, 60 GB for workers, 1 GPUs H100"
+    ]
 
 
 @pytest.mark.parametrize("whole", [0, 2])

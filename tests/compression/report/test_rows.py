@@ -10,6 +10,7 @@ from compression.measurement import Measurement
 from compression.measuring.quality import compare_captions
 from compression.report.measured import collect
 from compression.report.rows import Compare, Row, make_rows
+from compression.report.wording import machine_in_words
 from tests.compression.report.measurements import (
     INT8,
     MACHINE,
@@ -45,6 +46,10 @@ def test_changes_are_against_the_captioner_as_it_is(study: Path) -> None:
     assert "whole_distinct_values" not in rows["pruned"]
     assert rows["pruned"]["sparsity"] == pytest.approx(0.3)
     assert not {"score_change", "size_change_percent", "threads_1_speedup"} & rows["model as is"].keys()
+
+
+def test_each_row_names_its_machine(study: Path) -> None:
+    assert {row["machine"] for row in make_rows(collect([study]))} == {machine_in_words(MACHINE)}
 
 
 def test_epochs_under_fixed_masks_count(tmp_path: Path) -> None:
