@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from tensorflow.lite.python.convert import mlir_quantize
 
 from caption_core.errors import UsageError
-from compression.kept_float import NOTHING_KEPT, KeptFloat
-from compression.settings.quantization import CALIBRATED, Format
+from compression.kept_float import NOTHING_KEPT, KeptFloat, no_float_beside
+from compression.settings.quantization import CALIBRATED, WHOLE, Format
 from compression.shared_buffers import share_equal_buffers
 
 Graph: TypeAlias = tf.types.experimental.ConcreteFunction
@@ -63,8 +63,8 @@ def convert(owner: tf_keras.Model, graph: Graph, conversion: Conversion) -> byte
         UsageError: the format can't keep layers in float.
     """
     kept = conversion.kept
-    if kept and conversion.format == "int16x8":
-        raise UsageError("keep_float: LiteRT's converter can't keep layers in float in format int16x8")
+    if kept and conversion.format in WHOLE:
+        raise UsageError(no_float_beside(conversion.format))
     with tempfile.TemporaryDirectory() as folder:
         converter = _converter(owner, graph, folder)
         if kept and conversion.format == "dynamic":

@@ -39,7 +39,8 @@ _SCHEMES: dict[str, Callable[[], Any]] = {
 
 _FEW_ZEROS = 0.01  # share of a kernel; what has more, as some of ImageNet's MobileNetV2 has unpruned, keeps them
 _LARGEST_CODEBOOK = 256  # distinct values of a clustered matrix, or of a channel of it
-_SMALLEST_CLUSTER = 4  # weights that share a value, on average
+_SHARED = 0.1  # share of the weights whose values clustering makes others', at least; chance makes next to none so
+_LEVELS, _LEVEL_ERROR = 127, 1e-4  # of symmetric int8, and what float32 makes of a level, in levels
 
 # Variables of activations' ranges: after a layer, or after the activation function within it.
 _ACTIVATIONS = ("output", "post_activation")
@@ -54,14 +55,38 @@ def scheme_of(layer: tf_keras.layers.Layer) -> str:
         return "QAT"
     kernel = layer.kernel.numpy()
     pruned = np.mean(kernel == 0) > _FEW_ZEROS
-    clustered = _is_clustered(kernel) or _is_clustered(kernel[..., 0])
-    return f"{'P' if pruned else ''}{'C' if clustered else ''}QAT"
+    return f"{'P' if pruned else ''}{'C' if _is_clustered(kernel) else ''}QAT"
 
 
-def _is_clustered(weights: NDArray[np.float32]) -> bool:
-    values = len(np.unique(weights))
-    # One value is a channel that does nothing, not a cluster.
-    return 1 < values <= min(_LARGEST_CODEBOOK, weights.size // _SMALLEST_CLUSTER)
+def _is_clustered(kernel: NDArray[np.float32]) -> bool:
+    """Whether a kernel [..., out] is clustered as a whole or a channel, by the values that it has beside zero.
+
+    How many there are says nothing: pruning leaves few weights, but each with a value of its own. Nor are weights
+    clustered that were int8 once, such as the bundled encoder's: they share the levels of an even grid.
+    """
+    matrix, channels = kernel.reshape(1, -1), kernel.reshape(-1, kernel.shape[-1]).T
+    if _lies_on_levels(matrix) or _lies_on_levels(channels):
+        return False
+    return _has_codebooks(matrix) or _has_codebooks(channels)
+
+
+def _has_codebooks(rows: NDArray[np.float32]) -> bool:
+    """Whether weights share values in rows [rows, elements], as far as one has more of them than the largest codebook.
+
+    A row of fewer weights than clusters keeps them as they are, and a few of a network's channels do nothing.
+    """
+    ascending = np.sort(rows, axis=1)
+    repeated = (ascending[:, 1:] == ascending[:, :-1]) & (ascending[:, 1:] != 0)
+    weights = np.count_nonzero(rows, axis=1)
+    codebook = (weights - repeated.sum(axis=1)).max()
+    return bool(1 < codebook <= min(_LARGEST_CODEBOOK, (1 - _SHARED) * weights.max()))
+
+
+def _lies_on_levels(rows: NDArray[np.float32]) -> bool:
+    """Whether all weights are multiples of a 127th of their row's largest, as symmetric int8 makes them."""
+    scales = np.abs(rows).max(axis=1, keepdims=True) / _LEVELS
+    levels = rows / np.where(scales > 0, scales, 1)
+    return bool((np.abs(levels - np.round(levels)) < _LEVEL_ERROR).all())
 
 
 class FakeQuantizedRescaling(tf_keras.layers.Layer):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ from caption_core.errors import UsageError
 from caption_core.models.captioning import CaptioningModel
 from compression.places import quantized_places
 from compression.settings.fields import PARTS, Part
+from compression.settings.quantization import WHOLE, Format
 
 EMBEDDING = "decoder/embedding"
 
@@ -87,11 +88,40 @@ def kept_float(model: CaptioningModel, texts: Sequence[str]) -> dict[Part, KeptF
     Raises:
         UsageError: a text is in no name.
     """
-    names = {part: [place.name for place in quantized_places(model, part)] for part in PARTS}
+    names = _names(model)
     for text in texts:
-        if not any(text in name for found in names.values() for name in found):
+        if not _parts_with(text, names):
             raise UsageError(f"keep_float: no weight matrix has {text!r} in its name")
     return {part: _kept(model, [n for n in found if any(t in n for t in texts)]) for part, found in names.items()}
+
+
+def check_formats(model: CaptioningModel, texts: Sequence[str], formats: Mapping[Part, Format]) -> None:
+    """See to it that the layers which `kept_float` chooses can stay in float, and wouldn't do so by themselves.
+
+    Raises:
+        UsageError: a text chooses layers of a part whose format keeps none, or none but layers of a part in float32.
+    """
+    names = _names(model)
+    for text in texts:
+        chosen = {part: formats[part] for part in _parts_with(text, names)}
+        for part, one in chosen.items():
+            if one in WHOLE:
+                raise UsageError(f"{no_float_beside(one)}, which the {part}'s layers of {text!r} are given")
+        if chosen and set(chosen.values()) == {"float32"}:
+            raise UsageError(f"keep_float: {text!r} are layers of the {' and '.join(chosen)}, all of it in float32")
+
+
+def no_float_beside(chosen: Format) -> str:
+    """Why layers can't stay in float beside others in one of the formats that take all."""
+    return f"keep_float: LiteRT's converter can't keep layers in float in format {chosen}"
+
+
+def _names(model: CaptioningModel) -> dict[Part, list[str]]:
+    return {part: [place.name for place in quantized_places(model, part)] for part in PARTS}
+
+
+def _parts_with(text: str, names: Mapping[Part, Sequence[str]]) -> list[Part]:
+    return [part for part, found in names.items() if any(text in name for name in found)]
 
 
 def _kept(model: CaptioningModel, names: Sequence[str]) -> KeptFloat:

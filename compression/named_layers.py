@@ -20,7 +20,6 @@ from compression.child_process import answer_request, ask_module
 from compression.order import StepError
 from compression.recipe import Chain
 from compression.settings.clustering import Cluster
-from compression.settings.fields import PARTS
 from compression.settings.fine_tuning import FineTune
 from compression.settings.pruning import Hard, LotteryTicket, Magnitude, Snip, Supermask
 from compression.settings.quantization import QuantizationAware, Quantize
@@ -152,11 +151,10 @@ def _check(step: Step, model: CaptioningModel, *, is_aware: bool) -> None:
 
 
 def _check_kept_float(step: Quantize, model: CaptioningModel, *, is_aware: bool) -> None:
-    from compression.kept_float import kept_float
+    from compression.kept_float import check_formats, kept_float
 
     kept = kept_float(model, step.keep_float)
-    if any(kept[part] and getattr(step, part) == "int16x8" for part in PARTS):
-        raise UsageError("keep_float: LiteRT's converter can't keep layers in float in format int16x8")
+    check_formats(model, step.keep_float, step.formats)
     if is_aware and step.encoder == "int8" and kept["encoder"]:
         raise UsageError("keep_float: an encoder that was trained for int8 is converted as it was trained")
 

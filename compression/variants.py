@@ -9,7 +9,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from caption_core.bundle import Bundle
+from caption_core.bundle import Bundle, file_digest
+from compression.order import StepError
 from compression.recipe import Chain
 from compression.settings.step import Step
 
@@ -66,17 +67,31 @@ class StepNode:
 
 
 def nodes_of(variant: Variant, model: Bundle, data_digest: str) -> list[StepNode]:
-    """A variant's steps in order, as nodes."""
+    """A variant's steps in order, as nodes.
+
+    Raises:
+        UsageError: a file that a step takes can't be read; the message gives the recipe's line.
+    """
     nodes: list[StepNode] = []
     known: str | None = None
-    for step in variant.chain.steps:
+    for index, step in enumerate(variant.chain.steps):
         parent = nodes[-1].key if nodes else None
-        settings = _as_before(step.model_dump(mode="json"))
+        settings = _as_before(step.model_dump(mode="json")) | _contents(variant.chain, index)
         taught = [known] if step.learns_features and known else []
         key = digest_of([parent or model.digest, step.kind, settings, variant.seed, data_digest, *taught])
         nodes.append(StepNode(key, parent, step, variant.model, variant.seed, known))
         known = key if "decoder" in step.moves else known
     return nodes
+
+
+def _contents(chain: Chain, index: int) -> dict[str, list[str]]:
+    """What stands for a step's files in its key: their content, and their names, which its bundle tells."""
+    step = chain.steps[index]
+    try:
+        return {setting: [path.name, file_digest(path)] for setting, path in step.files.items()}
+    except OSError as error:
+        reason = f"{step.kind}: {error.filename}: can't be read: {error.strerror}"
+        raise chain.error(StepError(index, reason)) from error
 
 
 def _as_before(settings: dict[str, Any]) -> dict[str, Any]:

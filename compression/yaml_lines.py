@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,10 @@ Place = Sequence[str | int]
 
 _TEXT_KEYS = ("tag:yaml.org,2002:str", "tag:yaml.org,2002:merge")
 
+# With every alias written out. The largest study that comes along has some hundred values, six levels deep;
+# what reads a document calls itself for every level.
+_MOST_VALUES, _MOST_LEVELS = 100_000, 64
+
 
 class YamlDocument:
     """A YAML file's value, and where each part of it stands.
@@ -26,12 +31,14 @@ class YamlDocument:
         name: what messages call the file.
 
     Raises:
-        UsageError: it is not YAML, or a mapping has a key twice or one that is no text.
+        UsageError: it is not YAML, has more values or levels than any recipe needs, or an alias of what it stands in,
+            or a mapping has a key twice or one that is no text.
     """
 
     def __init__(self, text: str, name: str) -> None:
         self.name = name
         try:
+            _check_extent(text)
             self._root = yaml.compose(text, Loader=yaml.SafeLoader)
             self.value: Any = yaml.safe_load(text)
         except yaml.MarkedYAMLError as error:
@@ -39,6 +46,8 @@ class YamlDocument:
             raise UsageError(f"{name}, line {line}: {error.problem}") from error
         except yaml.YAMLError as error:
             raise UsageError(f"{name}: not YAML: {error}") from error
+        except (ValueError, LookupError, AttributeError) as error:  # what looks like a date, or says it is a number
+            raise UsageError(f"{name}: a value can't be read: {error}") from error
         self._check_keys(self._root)
 
     @classmethod
@@ -73,6 +82,63 @@ class YamlDocument:
         elif isinstance(node, yaml.SequenceNode):
             for value in node.value:
                 self._check_keys(value)
+
+
+@dataclass(slots=True)
+class _Extent:
+    """How much a value holds, with every alias in it written out.
+
+    Attributes:
+        anchor: its name for aliases, if it has one.
+        values: itself, and all within it.
+        levels: lists and mappings one within another, itself among them.
+    """
+
+    anchor: str | None = None
+    values: int = 1
+    levels: int = 0
+
+    def take(self, inner: _Extent) -> None:
+        """Something more stands in it."""
+        self.values += inner.values
+        self.levels = max(self.levels, inner.levels + 1)
+
+
+def _check_extent(text: str) -> None:
+    """See to it that a document ends: few lines of aliases can stand for more values than there is time for.
+
+    Raises:
+        yaml.MarkedYAMLError: it is too large or too deep, it has an alias of what it stands in, or is no YAML.
+    """
+    open_ones, anchored = [_Extent()], dict[str, _Extent]()
+    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        if isinstance(event, yaml.CollectionStartEvent):
+            open_ones.append(_Extent(event.anchor, levels=1))
+        elif isinstance(event, (yaml.CollectionEndEvent, yaml.ScalarEvent, yaml.AliasEvent)):
+            inner = open_ones.pop() if isinstance(event, yaml.CollectionEndEvent) else _single(event, anchored)
+            if inner.anchor is not None:
+                anchored[inner.anchor] = inner
+            open_ones[-1].take(inner)
+        if mistake := _mistake_of(event, open_ones):
+            raise yaml.MarkedYAMLError(problem=mistake, problem_mark=event.start_mark)
+
+
+def _single(event: yaml.NodeEvent, anchored: Mapping[str, _Extent]) -> _Extent:
+    """A plain value, or what an alias stands for; an alias of nothing is refused where the document is read."""
+    if isinstance(event, yaml.AliasEvent) and event.anchor in anchored:
+        named = anchored[event.anchor]
+        return _Extent(None, named.values, named.levels)
+    return _Extent(None if isinstance(event, yaml.AliasEvent) else event.anchor)
+
+
+def _mistake_of(event: yaml.Event, open_ones: Sequence[_Extent]) -> str | None:
+    if isinstance(event, yaml.AliasEvent) and any(one.anchor == event.anchor for one in open_ones):
+        return f"alias {event.anchor!r} stands in what it is an alias of"
+    if len(open_ones) - 2 + open_ones[-1].levels > _MOST_LEVELS:  # the first is the document
+        return f"more than {_MOST_LEVELS} lists and mappings within each other"
+    if sum(one.values for one in open_ones) > _MOST_VALUES:
+        return f"more than {_MOST_VALUES:,} values, with every alias written out"
+    return None
 
 
 def _mistake_of_key(key: yaml.Node, seen: Collection[str]) -> str | None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from caption_core.models.architectures import IMAGENET_WEIGHTS
 from compression.settings.fields import PARTS, Part
 from compression.settings.step import Step
 from compression.settings.training import Training
@@ -18,8 +20,8 @@ class Architecture(Step):
 
     Attributes:
         encoder, encoder_width, image_size, encoder_features: see `EncoderConfig`; `image_size` is a side in pixels.
-        encoder_weights: file of the new encoder's weights; None takes the parent's where encoder and width stay, and
-            random ones otherwise.
+        encoder_weights: file of the new encoder's weights, by its full path, or 'imagenet' to download them; None takes
+            the parent's where encoder and width stay, and random ones otherwise.
         decoder: its name.
         decoder_settings: sizes and choices by name, as `train` takes them.
     """
@@ -34,6 +36,12 @@ class Architecture(Step):
     decoder_settings: dict[str, Any] = Field(default_factory=dict)
     training: Training | None = None
 
+    @field_validator("encoder_weights")
+    @classmethod
+    def _resolve(cls, value: str | None) -> str | None:
+        """A recipe's paths are relative to where it is read; steps are taken in other folders."""
+        return value if value in (None, IMAGENET_WEIGHTS) else str(Path(value).resolve())
+
     @model_validator(mode="after")
     def _says_something(self) -> Architecture:
         if not self.parts:
@@ -47,6 +55,12 @@ class Architecture(Step):
         changed = {"encoder": any(value is not None for value in encoder)}
         changed["decoder"] = self.decoder is not None or bool(self.decoder_settings)
         return tuple(part for part in PARTS if changed[part])
+
+    @property
+    def files(self) -> dict[str, Path]:
+        """See `Step`."""
+        weights = self.encoder_weights
+        return {} if weights in (None, IMAGENET_WEIGHTS) else {"encoder_weights": Path(weights)}
 
 
 class FactorizeEmbedding(Step):

@@ -19,6 +19,6 @@ Rate = Annotated[float, Field(gt=0.0, le=1.0)]
 
 
 class Settings(BaseModel):
-    """Settings of a step; unknown ones are refused."""
+    """Settings of a step; unknown ones are refused, and so are numbers that aren't finite."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)

@@ -43,6 +43,15 @@ class Distill(Step):
             training.setdefault("captions", "both")
         return {**fields, "training": training}
 
+    @model_validator(mode="after")
+    def _distils(self) -> Distill:
+        """The bundle's provenance will say that the student learned on this level."""
+        if self.level in ("word", "both") and not self.training.soft_targets:
+            raise ValueError(f"level {self.level} learns from the teacher's distribution: soft_targets can't be 0")
+        if self.level in ("sequence", "both") and self.training.captions == "references":
+            raise ValueError(f"level {self.level} learns from the teacher's captions: captions can't be references")
+        return self
+
     @property
     def parts(self) -> tuple[Part, ...]:
         """What trains."""

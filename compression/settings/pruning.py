@@ -48,6 +48,8 @@ class Magnitude(Step):
     def _fits(self) -> Magnitude:
         if self.begin >= self.end:
             raise ValueError(f"the schedule must begin ({self.begin}) before it ends ({self.end})")
+        if self.schedule == "constant" and "initial_sparsity" in self.model_fields_set:
+            raise ValueError("initial_sparsity is for schedule polynomial, and the schedule is constant")
         if self.initial_sparsity > self.sparsity:
             raise ValueError(f"initial_sparsity {self.initial_sparsity} lies above sparsity {self.sparsity}")
         for name in ("block", "m_by_n"):

@@ -16,6 +16,9 @@ throughout, or int16 activations on int8 weights, both with calibrated ranges.""
 
 CALIBRATED: frozenset[str] = frozenset({"int8", "int16x8"})
 
+WHOLE: frozenset[str] = frozenset({"float16", "int16x8"})
+"""Formats in which all layers are converted: none can stay in float beside the others."""
+
 ROUNDABLE_ENCODERS = ("mobilenet_v2", "resnet50", "vgg16")
 """Encoders of whose layers TF-MOT knows how they round in training."""
 
@@ -46,7 +49,7 @@ class Quantize(Step):
 
     Attributes:
         calibration_images: training images that activations' ranges are measured on.
-        keep_float: names of layers that stay in float where the rest is quantized; a part of a name is enough.
+        keep_float: names of layers that stay in float where the rest is int8 or dynamic; a part of a name is enough.
     """
 
     kind: ClassVar[str] = "quantize"
@@ -65,6 +68,11 @@ class Quantize(Step):
     def parts(self) -> tuple[Part, ...]:
         """Parts that it gives a format."""
         return tuple(part for part in PARTS if getattr(self, part) is not None)
+
+    @property
+    def formats(self) -> dict[Part, Format]:
+        """Each part's."""
+        return {"encoder": self.encoder or "float32", "decoder": self.decoder or "float32"}
 
     @property
     def calibrates(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import ClassVar
 
 from compression.settings.fields import PARTS, Part, Settings
@@ -37,6 +38,11 @@ class Step(Settings):
     def learns_features(self) -> bool:
         """Whether one of its trainings is of the encoder's features."""
         return any(training.objective == "features" for training in self.trainings)
+
+    @property
+    def files(self) -> dict[str, Path]:
+        """Files whose content decides what it makes, by the settings that name them."""
+        return {}
 
     @property
     def asks_of_layers(self) -> bool:

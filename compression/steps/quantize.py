@@ -20,7 +20,7 @@ from compression.context import StepContext, record_step, write_child
 from compression.kept_float import kept_float
 from compression.layer_errors import layer_errors
 from compression.litert_files import litert_files
-from compression.settings.fields import PARTS, Part
+from compression.settings.fields import Part
 from compression.settings.quantization import Format, Quantize
 
 _REPORT_IMAGES = 8
@@ -39,7 +39,7 @@ def apply(step: Quantize, context: StepContext) -> Bundle:
         raise UsageError(f"{context.parent.folder} is compressed already: quantization starts from a float bundle")
     images = _images(step, context)
     model = load_model(context.parent)
-    formats = _formats(step)
+    formats = step.formats
     files = litert_files(
         model,
         formats,
@@ -53,10 +53,6 @@ def apply(step: Quantize, context: StepContext) -> Bundle:
     layers = _layers(step, context, model, images, files[ENCODER])
     record_step(context, step, history=[], calibration_images=len(images), layers=layers)
     return bundle
-
-
-def _formats(step: Quantize) -> dict[Part, Format]:
-    return {part: getattr(step, part) or "float32" for part in PARTS}
 
 
 def _images(step: Quantize, context: StepContext) -> list[NDArray[np.uint8]]:
@@ -98,5 +94,5 @@ def _layers(
     if context.images is None or not context.train_names:
         return []
     shown = images[:_REPORT_IMAGES] or _draw(context, _REPORT_IMAGES)
-    errors = layer_errors(model, shown, encode_images(encoder, np.stack(shown)), _formats(step))
+    errors = layer_errors(model, shown, encode_images(encoder, np.stack(shown)), step.formats)
     return [{**asdict(error), "error": round(error.error, 6)} for error in errors]

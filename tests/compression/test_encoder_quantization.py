@@ -9,6 +9,8 @@ import pytest
 import tensorflow as tf
 import tf_keras
 from ai_edge_litert.interpreter import Interpreter
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from caption_core.errors import BundleError, UsageError
@@ -25,6 +27,8 @@ from compression.encoder_quantization import (
     scheme_of,
     settle,
 )
+from compression.settings.clustering import Cluster
+from compression.steps.centroids import initial_centroids
 from tests.compression.builders import small_encoder, small_images
 
 _CLUSTERS = 8
@@ -167,6 +171,124 @@ def test_what_is_preserved_follows_from_the_weights(
     encoder = _with(change)
     assert scheme_of(encoder.get_layer("expanded_conv_project")) == scheme
     assert scheme_of(encoder.get_layer("block_1_expand")) == "QAT"
+
+
+KERNELS = st.sampled_from(
+    [
+        (3, 3, 3, 32),
+        (3, 3, 16, 16),
+        (1, 1, 8, 16),
+        (1, 1, 16, 8),
+        (1, 1, 16, 96),
+        (1, 1, 24, 144),
+        (1, 1, 96, 24),
+        (1, 1, 192, 32),
+        (1, 1, 320, 64),
+        (64, 40),
+    ]
+)
+SPARSITIES = st.sampled_from([0.0, 0.1, 0.5, 0.8, 0.9, 0.97])
+SEEDS = st.integers(0, 2**16)
+
+
+def _trained_kernel(shape: tuple[int, ...], seed: int) -> NDArray[np.float32]:
+    """As a network has it: channels of different sizes, of which some do nothing."""
+    generator = np.random.default_rng(seed)
+    channels = generator.lognormal(-2, 1, shape[-1]) * (generator.random(shape[-1]) > 0.1)
+    return (generator.standard_normal(shape) * channels).astype(np.float32)
+
+
+def _of_sparsity(kernel: NDArray[np.float32], sparsity: float) -> NDArray[np.float32]:
+    """Without its smallest weights, of all channels or of each."""
+    return np.where(np.abs(kernel) < np.quantile(np.abs(kernel), sparsity), np.float32(0), kernel)
+
+
+def _from_int8(kernel: NDArray[np.float32]) -> NDArray[np.float32]:
+    scales = np.maximum(np.abs(kernel).max(axis=tuple(range(kernel.ndim - 1))) / np.float32(127), np.float32(1e-20))
+    rounded: NDArray[np.float32] = np.round(kernel / scales) * scales
+    return rounded
+
+
+def _rows(kernel: NDArray[np.float32], per_channel: bool) -> NDArray[np.float32]:
+    return kernel.reshape(-1, kernel.shape[-1]).T if per_channel else kernel.reshape(1, -1)
+
+
+def _clustered(kernel: NDArray[np.float32], clusters: int, per_channel: bool) -> NDArray[np.float32]:
+    """As the step `cluster` begins: each weight is the nearest of its row's centroids."""
+    step = Cluster(part="encoder", clusters=clusters, initialization="linear", per_channel=per_channel)
+    rows = _rows(kernel, per_channel)
+    centroids = initial_centroids(rows, step)
+    nearest = np.abs(rows[:, :, None] - centroids[:, None]).argmin(axis=-1)
+    found = np.take_along_axis(centroids, nearest, axis=1)
+    return (found.T if per_channel else found).reshape(kernel.shape)
+
+
+def _scheme(kernel: NDArray[np.float32]) -> str:
+    """Of a layer that has the kernel."""
+    if kernel.ndim == 2:
+        layer = tf_keras.layers.Dense(kernel.shape[-1], use_bias=False)
+    else:
+        layer = tf_keras.layers.Conv2D(kernel.shape[-1], kernel.shape[:2], use_bias=False)
+    layer.build((None, *[8] * (kernel.ndim - 2), kernel.shape[-2]))
+    layer.kernel.assign(kernel)
+    return scheme_of(layer)
+
+
+def _says_zeros(kernel: NDArray[np.float32]) -> str:
+    return "P" if np.mean(kernel == 0) > 0.01 else ""
+
+
+@settings(deadline=None)
+@given(KERNELS, SPARSITIES, st.booleans(), st.booleans(), SEEDS)
+def test_a_kernel_that_is_only_pruned_has_no_clusters_to_preserve(
+    shape: tuple[int, ...], sparsity: float, was_int8: bool, prunes_last: bool, seed: int
+) -> None:
+    kernel = _trained_kernel(shape, seed)
+    kernel = _of_sparsity(kernel, 0.0 if prunes_last else sparsity)
+    kernel = _from_int8(kernel) if was_int8 else kernel
+    kernel = _of_sparsity(kernel, sparsity)
+    assert _scheme(kernel) == f"{_says_zeros(kernel)}QAT"
+
+
+@pytest.mark.slow
+@settings(deadline=None, max_examples=60)
+@given(KERNELS, SPARSITIES, st.sampled_from([3, 4, 8, 16, 32, 64]), st.booleans(), st.booleans(), SEEDS)
+def test_a_kernel_that_is_clustered_keeps_its_clusters_and_zeros(
+    shape: tuple[int, ...], sparsity: float, clusters: int, per_channel: bool, was_int8: bool, seed: int
+) -> None:
+    per_channel = per_channel and len(shape) == 4
+    kernel = _trained_kernel(shape, seed)
+    kernel = _of_sparsity(_from_int8(kernel) if was_int8 else kernel, sparsity)
+    clustered = _clustered(kernel, clusters, per_channel)
+    assert (clustered[kernel == 0] == 0).all()
+    if not was_int8 and max(np.unique(row).size for row in _rows(kernel, per_channel)) <= clusters:
+        assert _scheme(clustered) == f"{_says_zeros(clustered)}QAT"  # nothing has changed
+        return
+    left = [row[row != 0] for row in _rows(clustered, per_channel)]
+    # Where few weights share a value, for others became zero with a cluster, they may count as clustered or not.
+    assume(1 < max(np.unique(row).size for row in left) < 0.8 * max(row.size for row in left))
+    assume((clustered != kernel).any())
+    assert _scheme(clustered) == f"{_says_zeros(clustered)}CQAT"
+
+
+@pytest.mark.parametrize("per_channel", [False, True])
+@pytest.mark.parametrize(("sparsity", "scheme"), [(0.0, "CQAT"), (0.9, "PCQAT")])
+def test_clusters_of_a_matrix_and_of_channels_are_found(sparsity: float, scheme: str, per_channel: bool) -> None:
+    kernel = _of_sparsity(_trained_kernel((1, 1, 320, 16), seed=2), sparsity)
+    assert _scheme(_clustered(kernel, 16, per_channel)) == scheme
+
+
+def test_channels_that_do_nothing_do_not_make_a_kernel_clustered() -> None:
+    kernel = _trained_kernel((3, 3, 3, 32), seed=3)
+    kernel[..., :12] = np.float32(1e-4) * np.sign(_trained_kernel((3, 3, 3, 12), seed=4))
+    assert _scheme(kernel) == "QAT"
+
+
+def test_a_depthwise_kernel_has_nothing_to_preserve() -> None:
+    layer = tf_keras.layers.DepthwiseConv2D(3, use_bias=False)
+    layer.build((None, 8, 8, 24))
+    layer.depthwise_kernel.assign(_clustered(_of_sparsity(_trained_kernel((3, 3, 24, 1), seed=1), 0.5), 8, False))
+    assert scheme_of(layer) == "QAT"
 
 
 @pytest.mark.slow

@@ -87,7 +87,8 @@ def test_a_name_that_fits_no_layer_is_refused() -> None:
         kept_float(captioner(), ["gates_form_h"])
 
 
-def test_int16x8_can_keep_none() -> None:
+@pytest.mark.parametrize("chosen", ["int16x8", "float16"])
+def test_a_format_for_all_layers_can_keep_none(chosen: Format) -> None:
     model = captioner()
-    with pytest.raises(UsageError, match="int16x8"):
-        export_decoder(model, "int16x8", list(random_features(2)), kept_float(model, ["query"])["decoder"])
+    with pytest.raises(UsageError, match=f"in format {chosen}"):
+        export_decoder(model, chosen, list(random_features(2)), kept_float(model, ["query"])["decoder"])

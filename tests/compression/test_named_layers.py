@@ -72,14 +72,39 @@ def test_layers_that_stay_in_float_have_to_be_there(manifest: Manifest) -> None:
         ({"encoder": "int16x8", "decoder": "dynamic", "keep_float": ["decoder/embedding"]}, True),
         ({"encoder": "int16x8", "decoder": "dynamic", "keep_float": ["block_16_project"]}, False),
         ({"encoder": "int16x8", "decoder": "int16x8"}, True),
+        ({"encoder": "float16", "keep_float": ["encoder/Conv_1"]}, False),
+        ({"encoder": "int8", "decoder": "float16", "keep_float": ["decoder/embedding"]}, False),
+        ({"encoder": "float16", "decoder": "int8", "keep_float": ["kernel"]}, False),
+        ({"encoder": "float16", "decoder": "dynamic", "keep_float": ["decoder/embedding"]}, True),
+        ({"encoder": "float16", "decoder": "float16"}, True),
     ],
 )
-def test_nothing_stays_in_float_beside_int16(manifest: Manifest, settings: dict[str, Any], is_possible: bool) -> None:
+def test_nothing_stays_in_float_beside_float16_and_int16(
+    manifest: Manifest, settings: dict[str, Any], is_possible: bool
+) -> None:
     if is_possible:
         check(manifest, ("quantize", settings))
         return
-    with pytest.raises(StepError, match="can't keep layers in float in format int16x8"):
+    with pytest.raises(StepError, match=r"can't keep layers in float in format (float16|int16x8), which the"):
         check(manifest, ("quantize", settings))
+
+
+@pytest.mark.slow
+def test_what_is_in_float_as_a_whole_needs_not_be_kept_there(manifest: Manifest) -> None:
+    for settings in ({"decoder": "dynamic"}, {"encoder": "float32", "decoder": "int8"}):
+        with pytest.raises(StepError, match="keep_float: 'Conv_1/' are layers of the encoder, all of it in float32"):
+            check(manifest, ("quantize", {**settings, "keep_float": ["decoder/embedding", "Conv_1/"]}))
+        check(manifest, ("quantize", {**settings, "keep_float": ["kernel"]}))
+
+
+@pytest.mark.slow
+def test_a_layer_that_can_not_stay_in_float_is_named_with_its_line(manifest: Manifest, tmp_path: Path) -> None:
+    path = tmp_path / "r.yaml"
+    text = "name: x\nsteps:\n  - quantize: {encoder: int8}\n  - quantize: {decoder: float16, keep_float: [gates]}\n"
+    path.write_text(text, encoding="utf-8")
+    chain = read_recipe(str(path)).chain.ordered()
+    with pytest.raises(UsageError, match=r"r\.yaml, line 4: quantize: keep_float: .* in format float16"):
+        check_layers([(chain, manifest)])
 
 
 @pytest.mark.slow

@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 from typing import Any
 
@@ -72,11 +73,74 @@ def test_every_recipe_that_comes_along_is_sensible(path: Path) -> None:
             "name: x\nsteps:\n  - magnitude: {part: decoder, sparsity: 0.5, pattern: block, m_by_n: [1, 4]}\n",
             "line 3: magnitude: m_by_n is for pattern m_by_n, and the pattern is block",
         ),
+        (
+            "name: x\nsteps:\n  - magnitude:\n"
+            "      {part: decoder, sparsity: 0.5, schedule: constant, initial_sparsity: 0.2}\n",
+            "line 3: magnitude: initial_sparsity is for schedule polynomial, and the schedule is constant",
+        ),
+        ("name: x\nsteps: &a [*a]\n", "line 2: alias 'a' stands in what it is an alias of"),
     ],
 )
 def test_a_mistake_is_named_with_its_line(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(UsageError, match=rf"r\.yaml, {message}"):
         recipe(tmp_path, text)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ("{training: {soft_targets: 0}}", "level word learns from the teacher's distribution: soft_targets can't be 0"),
+        ("{level: sequence, training: {captions: references}}", "level sequence learns from the teacher's captions"),
+        ("{level: both, training: {soft_targets: 0}}", "level both learns from the teacher's distribution"),
+        ("{level: both, training: {captions: references}}", "level both learns from the teacher's captions"),
+        (
+            "{training: {soft_targets: 0, objective: self_critical}}",
+            "level word learns from the teacher's distribution",
+        ),
+    ],
+)
+def test_a_distillation_that_learns_nothing_of_its_level_is_refused(
+    tmp_path: Path, settings: str, message: str
+) -> None:
+    with pytest.raises(UsageError, match=rf"r\.yaml, line 3: distill: {message}"):
+        recipe(tmp_path, f"name: x\nsteps:\n  - distill: {settings}\n")
+
+
+NEEDED = {"part": "decoder", "sparsity": 0.5, "rank": 2, "words": 5}
+
+
+def _float_settings() -> list[tuple[str, str]]:
+    """Every number of every step that may have a fraction, and of its trainings."""
+    floats: list[tuple[str, str]] = []
+    for kind, step in STEPS.items():
+        for name, about in step.model_fields.items():
+            if _is_number(about.annotation):
+                floats.append((kind, name))
+            elif "Training" in str(about.annotation):
+                fields = Training.model_fields.items()
+                floats += [(kind, f"{name}.{inner}") for inner, field in fields if _is_number(field.annotation)]
+    return floats
+
+
+def _is_number(annotation: Any) -> bool:
+    return "float" in re.findall(r"\w+", str(annotation))
+
+
+@pytest.mark.parametrize("value", [".nan", ".inf", "-.inf"])
+@pytest.mark.parametrize(("kind", "name"), _float_settings())
+def test_a_number_that_is_not_finite_is_refused(tmp_path: Path, kind: str, name: str, value: str) -> None:
+    outer, _, inner = name.partition(".")
+    said = f"{outer}: {{{inner}: {value}}}" if inner else f"{outer}: {value}"
+    required = [field for field, about in STEPS[kind].model_fields.items() if about.is_required() and field != outer]
+    settings = [said, *(f"{field}: {NEEDED[field]}" for field in required)]
+    with pytest.raises(UsageError, match=rf"r\.yaml, line 4: {kind}\.{name}: Input should be a finite number"):
+        recipe(tmp_path, f"name: x\nsteps:\n  - {kind}:\n      " + "\n      ".join(settings))
+
+
+def test_all_numbers_of_steps_are_looked_at() -> None:
+    assert {("supermask", "initial_gate"), ("architecture", "encoder_width"), ("distill", "training.temperature")} <= {
+        *_float_settings()
+    }
 
 
 def test_an_unknown_name_lists_what_comes_along() -> None:
@@ -229,6 +293,7 @@ def test_missing_data_are_named_before_any_work(tmp_path: Path, manifest: Manife
         ("fine_tune: {training: {encoder_from: block_99}}", "no block 'block_99'"),
         ("architecture: {encoder: vgg99}", "unknown encoder 'vgg99'"),
         ("architecture: {decoder: gpt}", "unknown decoder 'gpt'"),
+        ("architecture: {encoder_weights: gone.h5}", r"encoder weights /.*/gone\.h5: no such file"),
         ("architecture: {decoder_settings: {unit: 3}}", "unit"),
         ("quantization_aware: {part: encoder}", "say training.encoder_from"),
     ],

@@ -4,6 +4,7 @@ import pytest
 
 from caption_core.bundle import open_bundle
 from caption_core.errors import UsageError
+from compression.settings.architecture import Architecture
 from compression.study import Study, read_study
 from compression.variants import digest_of, nodes_of, union
 
@@ -129,6 +130,40 @@ variants:
     del before["training"]["dropout_scale"]
     assert plain.key == said.key == digest_of([model.digest, "fine_tune", before, plain.seed, "data"])
     assert scaled.key != plain.key
+
+
+def test_a_file_of_weights_is_part_of_a_step_by_its_content_and_name(
+    tmp_path: Path, tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    model = open_bundle(tiny_bundle)
+
+    def key(path: str, content: bytes) -> str:
+        Path(path).parent.mkdir(exist_ok=True)
+        Path(path).write_bytes(content)
+        text = f"name: s\nvariants:\n  a: [{{architecture: {{encoder_weights: {path}, training: {{}}}}}}]\n"
+        return nodes_of(study(tmp_path, text).variants[1], model, "data")[0].key
+
+    first = key("w.h5", b"one")
+    assert key("w.h5", b"two") != first
+    assert key("w.h5", b"one") == key("elsewhere/w.h5", b"one") == key(str(tmp_path / "w.h5"), b"one") == first
+    assert key("other.h5", b"one") != first  # the bundle's provenance has the name
+
+
+def test_a_file_of_weights_is_found_from_another_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    text = "name: s\nvariants:\n  a: [{architecture: {encoder_weights: w/../e.h5, training: {}}}]\n"
+    (step,) = study(tmp_path, text).variants[1].chain.steps
+    monkeypatch.chdir("/")
+    assert step.files == {"encoder_weights": tmp_path / "e.h5"}
+    assert step.model_dump()["encoder_weights"] == str(tmp_path / "e.h5")
+    assert Architecture(encoder_weights="imagenet").files == {}
+
+
+def test_a_file_of_weights_that_is_gone_is_named_with_its_line(tmp_path: Path, tiny_bundle: Path) -> None:
+    text = f"name: s\nvariants:\n  a:\n    - architecture: {{encoder_weights: {tmp_path}/gone.h5, training: {{}}}}\n"
+    with pytest.raises(UsageError, match=r"s\.yaml, line 4: architecture: .*/gone\.h5: can't be read: No such file"):
+        nodes_of(study(tmp_path, text).variants[1], open_bundle(tiny_bundle), "data")
 
 
 def test_other_data_another_seed_or_another_model_are_other_steps(tmp_path: Path, tiny_bundle: Path) -> None:

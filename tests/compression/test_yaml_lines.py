@@ -50,6 +50,61 @@ def test_what_is_not_plain_yaml_is_refused(text: str) -> None:
         YamlDocument(text, "r.yaml")
 
 
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("b: 1\nsteps: &a [*a]\n", 2),
+        ("steps: &a\n  - hard: {part: decoder}\n  - *a\n", 3),
+        ("a: &a\n  b: [{c: *a}]\n", 2),
+        ("a: &a {? *a : 1}\n", 1),
+        ("- &a\n  b: 1\n  <<: *a\n", 3),
+    ],
+)
+def test_an_alias_of_what_it_stands_in_is_refused(text: str, line: int) -> None:
+    with pytest.raises(UsageError, match=rf"r\.yaml, line {line}: alias 'a' stands in what it is an alias of"):
+        YamlDocument(text, "r.yaml")
+
+
+def test_an_alias_beside_its_anchor_is_what_the_anchor_names() -> None:
+    assert YamlDocument("a: &a [1, {b: 2}]\nc: [*a, *a]\n", "r.yaml").value["c"] == [[1, {"b": 2}]] * 2
+
+
+@pytest.mark.parametrize("item", ["[{0}, {0}, {0}]", "{{x: {0}, y: {0}, z: {0}}}", "{{<<: [{0}, {0}, {0}]}}"])
+def test_aliases_that_stand_for_too_many_values_are_refused(item: str) -> None:
+    lines = ["v0: &v0 {x: 1}", *(f"v{n}: &v{n} {item.format(f'*v{n - 1}')}" for n in range(1, 40))]
+    with pytest.raises(UsageError, match=r"r\.yaml, line 1[01]: more than 100,000 values"):
+        YamlDocument("\n".join(lines), "r.yaml")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[" * 5000,
+        "{a: " * 5000,
+        "\n".join(" " * depth + "a:" for depth in range(400)),
+        "\n".join(["- &v0 [1]", *(f"- &v{n} [*v{n - 1}]" for n in range(1, 300))]),
+    ],
+)
+def test_what_is_too_deep_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match=r"r\.yaml, line \d+: more than 64 lists and mappings within each other"):
+        YamlDocument(text, "r.yaml")
+
+
+def test_what_is_not_too_deep_is_read() -> None:
+    value: object = 1
+    for _ in range(64):
+        value = [value]
+    assert YamlDocument(str(value), "r.yaml").value == value
+    with pytest.raises(UsageError, match="more than 64"):
+        YamlDocument(f"[{value}]", "r.yaml")
+
+
+@pytest.mark.parametrize("value", ["2026-13-45", "1" * 5000, "!!bool x", "!!int ''", "!!timestamp x"])
+def test_a_value_that_only_looks_like_one_is_refused(value: str) -> None:
+    with pytest.raises(UsageError, match=r"r\.yaml: a value can't be read"):
+        YamlDocument(f"a: {value}\n", "r.yaml")
+
+
 @settings(deadline=None)
 @given(st.text(max_size=60))
 def test_any_text_is_a_document_or_a_usage_error(text: str) -> None:
