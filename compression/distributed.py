@@ -15,7 +15,17 @@ from caption_core.engine.cluster import ClusterConfig, connected
 from caption_core.errors import CapstanError
 from caption_core.process_environment import bounded_environment
 from compression.leftovers import remove_states
-from compression.study_run import Plan, StudyConfig, StudyOutcome, Tell, finish_variant, is_measured, is_taken
+from compression.measurement import ScoredContent
+from compression.study_run import (
+    Plan,
+    StudyConfig,
+    StudyOutcome,
+    Tell,
+    finish_variant,
+    found_measurement,
+    is_measured,
+    is_taken,
+)
 from compression.variants import StepNode, Variant
 
 _MAX_RETRIES = 2  # of a task whose process or machine was lost; a step that raises is not tried again
@@ -62,7 +72,7 @@ def _submit_measurement(
 ) -> ray.ObjectRef[str]:
     nodes = plan.chains[variant.name]
     before = steps[nodes[-1].key] if nodes else None
-    return _remote(_measure, config).remote(config, variant, nodes, before)
+    return _remote(_measure, config).remote(config, variant, nodes, plan.scored, before)
 
 
 def _remote(function: Any, config: StudyConfig) -> Any:
@@ -101,13 +111,16 @@ def take_step(config: StudyConfig, node: StepNode, train_names: tuple[str, ...],
     return str(folder)
 
 
-def _measure(config: StudyConfig, variant: Variant, nodes: list[StepNode], _: str | None) -> str:
+def _measure(
+    config: StudyConfig, variant: Variant, nodes: list[StepNode], content: ScoredContent | None, _: str | None
+) -> str:
     from compression.variant_measurement import measure_variant
 
     last = config.step_folder(nodes[-1].key) / "bundle" if nodes else config.models[variant.model]
     bundle = finish_variant(config, variant, open_bundle(last))
-    if not is_measured(config, variant):
-        measure_variant(config, variant, nodes, bundle)
+    found = found_measurement(bundle)
+    if found is None or not is_measured(config, variant, content, found):
+        measure_variant(config, variant, nodes, bundle, content, found)
     return str(bundle.folder)
 
 

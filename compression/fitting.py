@@ -39,6 +39,11 @@ def check_fit(steps: Sequence[Step], manifest: Manifest, *, has_images: bool, ha
             _check_encoder(step, design)
 
 
+def draws_images(step: Step) -> bool:
+    """Whether a step reads training images where there are some: it trains or calibrates, or tells layers' errors."""
+    return bool(step.trainings) or isinstance(step, Quantize)
+
+
 @contextmanager
 def _named(index: int, step: Step) -> Iterator[None]:
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +94,7 @@ class Quality(_Record):
         intervals: [low, high] by the same names.
         captions: file of the captions, beside this one, for paired comparisons.
         study_bleu: `BLEU-1` to `BLEU-4` under the protocol of arXiv 2012.09708, only to compare with its figures.
+        digest: of what was scored (see `ScoredContent`); None in files of the time before it was written down.
     """
 
     split: str
@@ -102,6 +104,31 @@ class Quality(_Record):
     intervals: dict[str, tuple[float, float]]
     captions: str
     study_bleu: dict[str, float] = {}
+    digest: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredContent:
+    """What is scored, told from what another file of the same name held, or the same file before it was edited.
+
+    Attributes:
+        split: its name in records.
+        images: how many there are.
+        digest: of the images' names, their sizes in bytes and their references.
+    """
+
+    split: str
+    images: int
+    digest: str
+
+    def is_of(self, quality: Quality) -> bool:
+        """Whether these are scores of it.
+
+        Of scores without a digest only the number of images is known: it has to do, for to score all captioners of a
+        large study once more takes hours.
+        """
+        is_same = quality.images == self.images if quality.digest is None else quality.digest == self.digest
+        return quality.split == self.split and is_same
 
 
 class Machine(_Record):
@@ -133,6 +160,8 @@ class Measurement(_Record):
             None where no times were measured.
         memory_mb: resident memory that the captioner added to a fresh process with its runtime imported, after its
             first captions, in 10^6 bytes.
+        quality: of the split that was scored last, which is the one that reports show.
+        other_quality: of splits that were scored before, with the same bundle.
         steps: the chain's records, one a step: its kind, settings, seconds, history of epochs.
     """
 
@@ -153,6 +182,7 @@ class Measurement(_Record):
     layers: tuple[Layer, ...]
     speed: tuple[Speed, ...]
     quality: tuple[Quality, ...]
+    other_quality: tuple[Quality, ...] = ()
     machine: Machine
     steps: tuple[dict[str, Any], ...]
 

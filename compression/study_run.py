@@ -11,16 +11,18 @@ from typing import Any
 from caption_core.bundle import MANIFEST, MODEL_CARD, Bundle, open_bundle, write_bundle
 from caption_core.errors import UsageError
 from caption_core.metrics.reference_files import ReferenceFile
-from caption_core.metrics.split_files import read_split
 from caption_core.model_card import render_model_card
-from caption_core.training.config import DataConfig
 from compression.files import write_json
-from compression.measurement import MEASUREMENT, read_measurement
+from compression.fitting import draws_images
+from compression.measurement import MEASUREMENT, Measurement, ScoredContent, read_measurement
 from compression.measuring.quality import ScoredSplit
 from compression.measuring.timing import Timing
 from compression.named_layers import check_layers
+from compression.order import StepError
+from compression.scored_images import digest_scored, locate_scored
 from compression.study import Study
-from compression.variants import RECORD, StepNode, Variant, digest_of, nodes_of, union
+from compression.training_images import TrainingImages
+from compression.variants import RECORD, StepNode, Variant, nodes_of, union
 
 _IDENTITY = "study.json"
 _FAILURES = "failures.json"
@@ -28,44 +30,6 @@ _SAMPLE_IMAGES = 256
 _STEPS, _VARIANTS = "steps", "variants"
 
 Tell = Callable[[str], None]
-
-
-@dataclass(frozen=True, slots=True)
-class TrainingImages:
-    """What steps calibrate and train on.
-
-    Attributes:
-        images: folder of images; None where no step needs any.
-        train_split: file of the training images' names, or the name of a split that the captions' file has.
-        captions: captions and both splits, where a step trains; None otherwise.
-        cache: folder of encoder activations and teachers' captions.
-    """
-
-    images: Path | None
-    train_split: str | None
-    captions: DataConfig | None
-    cache: Path
-
-    def read(self) -> tuple[tuple[str, ...], str]:
-        """Names of the training images, and what stands for the data in the keys of steps.
-
-        Raises:
-            UsageError: splits or captions can't be read.
-        """
-        if self.captions is None:
-            names = read_split(Path(self.train_split)) if self.train_split else ()
-            return names, digest_of([str(self.images), names])
-        # Imported here, for it needs more than a recipe without training does.
-        from caption_core.training.data import load_data
-
-        data = load_data(self.captions)
-        read = [[split.names, split.captions] for split in (data.train, data.dev)]
-        settings = [self.captions.max_tokens, self.captions.views]
-        return data.train.names, digest_of([str(self.images), read, settings])
-
-    def files(self) -> tuple[Path, ...]:
-        """The training images, as far as they are known; raises as `read` does."""
-        return () if self.images is None else tuple(self.images / name for name in self.read()[0])
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,8 +78,7 @@ class StudyConfig:
         """
         if self.scored is None:
             return ()
-        names = ReferenceFile(self.scored.references).split_ids(self.scored.split, numeric_ids=False)
-        return tuple(self.scored.images / name for name in names)
+        return tuple(locate_scored(self.scored, ReferenceFile(self.scored.references)).values())
 
     def sample_files(self) -> tuple[Path, ...]:
         """Images that speed is measured on: of those that are scored, or else of those that steps train on."""
@@ -152,15 +115,17 @@ class Plan:
         chains: each variant's nodes, by its name.
         nodes: all of them once, every one behind its parent.
         train_names: the training images.
+        scored: what is scored; None where nothing is.
     """
 
     bundles: dict[str, Bundle]
     chains: dict[str, list[StepNode]]
     nodes: list[StepNode]
     train_names: tuple[str, ...]
+    scored: ScoredContent | None = None
 
 
-def plan_study(config: StudyConfig) -> Plan:
+def plan_study(config: StudyConfig, tell: Tell = lambda _: None) -> Plan:
     """Open the models and see to it that every variant can be made, before any work.
 
     Raises:
@@ -172,29 +137,37 @@ def plan_study(config: StudyConfig) -> Plan:
     for variant in config.study.variants:
         manifest = bundles[variant.model].manifest
         variant.chain.check(manifest, has_images=has_images, has_captions=has_captions)
-    names, digest = config.data.read()
+    names, digest = config.data.read(tell)
     if has_images and not names:
         raise UsageError("training images need a split: give --train-split")
     if config.timing is not None:
         config.timing.check_cores()
-    _check_scored(config)
-    _check_timed(config)
+    content = digest_scored(config.scored)
     chains = {v.name: nodes_of(v, bundles[v.model], digest) for v in config.study.variants}
+    _check_images(config, names, chains)
+    _check_timed(config)
     # Last, for it takes seconds; steps that are made have found their layers.
     unmade = [v for v in config.study.variants if not all(is_taken(config, node) for node in chains[v.name])]
     check_layers([(variant.chain, bundles[variant.model].manifest) for variant in unmade])
-    return Plan(bundles, chains, union(chains.values()), names)
+    return Plan(bundles, chains, union(chains.values()), names, content)
 
 
-def _check_scored(config: StudyConfig) -> None:
-    """See to it that the images to score are there."""
-    if config.scored is None:
+def _check_images(config: StudyConfig, names: Sequence[str], chains: Mapping[str, list[StepNode]]) -> None:
+    """See to it that the training images are there, if a step that is not taken yet reads them."""
+    if config.data.images is None or config.data.captions is not None:
+        return  # images without a file are refused where captions are read
+    waiting = (
+        (variant.chain, index, node.step.kind)
+        for variant in config.study.variants
+        for index, node in enumerate(chains[variant.name])
+        if draws_images(node.step) and not is_taken(config, node)
+    )
+    if (first := next(waiting, None)) is None:
         return
-    files = config.scored_files()
-    if not files:
-        raise UsageError(f"--score-split {config.scored.split}: no image is in it")
-    if missing := next((file for file in files if not file.is_file()), None):
-        raise UsageError(f"--score-split {config.scored.split}: {missing}: no such file")
+    chain, index, kind = first
+    if missing := next((name for name in names if not (config.data.images / name).is_file()), None):
+        said = f"{kind}: --train-split: {config.data.images / missing}: no such file"
+        raise chain.error(StepError(index, f"{said}; --skip-missing leaves such images out"))
 
 
 def _check_timed(config: StudyConfig) -> None:
@@ -214,7 +187,7 @@ def run_study(config: StudyConfig, *, address: str | None, tell: Tell = print) -
         UsageError: a variant can't be made, or the output folder holds another study; before any cluster work.
         CapstanError: the cluster can't be used.
     """
-    plan = plan_study(config)
+    plan = plan_study(config, tell)
     _claim(config)
     # Imported late: a wrong argument must not cost the seconds that Ray takes to import.
     from compression.distributed import make_variants
@@ -282,13 +255,24 @@ def _content(bundle: Bundle) -> dict[str, Any]:
     return content
 
 
-def is_measured(config: StudyConfig, variant: Variant) -> bool:
-    """Whether all that this run asks for, but speed, was measured of a variant's bundle."""
-    path = config.variant_folder(variant) / MEASUREMENT
-    if not path.exists():
+def found_measurement(bundle: Bundle) -> Measurement | None:
+    """What was measured of a variant's bundle; None where nothing was, or of another one.
+
+    A bundle of the same weights whose files are in another form has an equal id: `finish_variant` drops what was
+    measured of it.
+    """
+    path = bundle.folder.parent / MEASUREMENT
+    found = read_measurement(path) if path.exists() else None
+    return found if found is not None and found.bundle_id == bundle.model_id else None
+
+
+def is_measured(config: StudyConfig, variant: Variant, content: ScoredContent | None, found: Measurement) -> bool:
+    """Whether all that this run asks for, but speed, is in what was found, and marked as this run says."""
+    if found.random_weights != (variant.model in config.random_weights):
         return False
-    found = {(quality.split, quality.beam_width) for quality in read_measurement(path).quality}
-    return config.scored is None or {(config.scored.name, width) for width in config.beam_widths} <= found
+    if content is None:
+        return True
+    return set(config.beam_widths) <= {one.beam_width for one in found.quality if content.is_of(one)}
 
 
 def _bundle_name(parent: str, study: str, variant: Variant) -> str:

@@ -1,4 +1,6 @@
-"""A finished variant to its measurement, but for all times, which are measured when everything else is done."""
+"""A finished variant to its measurement, but for all times, which are measured when everything else is done.
+
+What an earlier run measured of the same bundle, and this one doesn't measure anew, stays."""
 
 from __future__ import annotations
 
@@ -6,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from caption_core.bundle import Bundle
-from compression.measurement import MEASUREMENT, Measurement, write_measurement
+from compression.measurement import MEASUREMENT, Machine, Measurement, Quality, ScoredContent, write_measurement
 from compression.measuring.layers import measure_layers
 from compression.measuring.loading import measure_loading
 from compression.measuring.machine import measure_machine
@@ -16,11 +18,28 @@ from compression.study_run import StudyConfig, step_records
 from compression.variants import StepNode, Variant
 
 
-def measure_variant(config: StudyConfig, variant: Variant, nodes: Sequence[StepNode], bundle: Bundle) -> Measurement:
-    """Measure sizes, layers, memory and quality, and write the measurement beside the bundle."""
-    folder, threads = bundle.folder.parent, config.cpus_per_task
+def measure_variant(
+    config: StudyConfig,
+    variant: Variant,
+    nodes: Sequence[StepNode],
+    bundle: Bundle,
+    content: ScoredContent | None,
+    found: Measurement | None,
+) -> Measurement:
+    """Measure sizes, layers, memory and quality, and write the measurement beside the bundle.
+
+    Args:
+        config: the study's.
+        variant: the variant.
+        nodes: its steps.
+        bundle: its bundle.
+        content: what is scored; None scores nothing.
+        found: what an earlier run measured of this bundle; None where nothing was. Its times are kept: they were
+            measured in turns with those of all others, and whether that has to be done again is seen when all are made.
+    """
+    folder = bundle.folder.parent
     records = step_records(config, nodes)
-    scored = config.scored
+    quality, other_quality = _scores(config, bundle, content, found)
     measurement = Measurement(
         variant=variant.name,
         study=config.study.name,
@@ -34,19 +53,45 @@ def measure_variant(config: StudyConfig, variant: Variant, nodes: Sequence[StepN
         beam_width=bundle.manifest.search.beam_width,
         random_weights=variant.model in config.random_weights,
         sizes=measure_sizes(bundle),
-        memory_mb=measure_loading(bundle.folder, threads=threads, runs=1).memory_mb,
+        memory_mb=measure_loading(bundle.folder, threads=config.cpus_per_task, runs=1).memory_mb,
         layers=measure_layers(bundle, _layer_errors(records)),
-        speed=(),
-        quality=tuple(
-            measure_quality(bundle.folder, scored, folder, beam_width=width, threads=threads)
-            for width in (config.beam_widths if scored else ())
-            if scored is not None
-        ),
-        machine=measure_machine(),
+        load_s=found.load_s if found else None,
+        speed=found.speed if found else (),
+        quality=quality,
+        other_quality=other_quality,
+        machine=_machine(found),
         steps=tuple(records),
     )
     write_measurement(folder / MEASUREMENT, measurement)
     return measurement
+
+
+def _scores(
+    config: StudyConfig, bundle: Bundle, content: ScoredContent | None, found: Measurement | None
+) -> tuple[tuple[Quality, ...], tuple[Quality, ...]]:
+    """Scores of what is asked for, and those of other splits: a report's table would mix them up.
+
+    Scores of another content under the split's name go, since files of captions have no more than the name.
+    """
+    if content is None:
+        return (found.quality, found.other_quality) if found else ((), ())
+    before = (*found.quality, *found.other_quality) if found else ()
+    known = {one.beam_width: one for one in before if content.is_of(one)}
+    asked = {width: known.get(width) or _score(config, bundle, content, width) for width in config.beam_widths}
+    others = tuple(one for one in before if one.split != content.split)
+    return tuple((asked | known).values()), others
+
+
+def _score(config: StudyConfig, bundle: Bundle, content: ScoredContent, width: int) -> Quality:
+    assert config.scored is not None  # it is what `content` was read from
+    folder, threads = bundle.folder, config.cpus_per_task
+    quality = measure_quality(folder, config.scored, folder.parent, beam_width=width, threads=threads)
+    return quality.model_copy(update={"digest": content.digest})
+
+
+def _machine(found: Measurement | None) -> Machine:
+    """The machine of the times, where some are kept."""
+    return found.machine if found and (found.speed or found.load_s is not None) else measure_machine()
 
 
 def _layer_errors(records: Sequence[dict[str, Any]]) -> dict[str, float]:

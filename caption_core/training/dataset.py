@@ -72,7 +72,7 @@ def load_split(
         UsageError: an image of the split has no caption or no file, and these are not to be left out; or none is
             left. The message counts them and names the first.
     """
-    places = _locate(folder, names)
+    places = locate_images(folder, names)
     found = [name for name in names if name in captions and name in places]
     if len(found) < len(names):
         lacking = _lacking(folder, split, names, captions, places)
@@ -92,7 +92,7 @@ def _lacking(
     return f"split {split}: of {len(names)} images, {' and '.join(parts)}"
 
 
-def _locate(folder: Path, names: Iterable[str]) -> dict[str, str]:
+def locate_images(folder: Path, names: Iterable[str]) -> dict[str, str]:
     """Path within the folder of each image that has a file there, or in a folder of that folder.
 
     Raises:

@@ -1,4 +1,4 @@
-"""What the commands of this job share: kinds of paths, and the command line as a bundle records it."""
+"""What the commands of this job share: kinds of paths, options of data, and the command line as a bundle records it."""
 
 from __future__ import annotations
 
@@ -29,6 +29,13 @@ FILE = click.Path(exists=True, dir_okay=False, resolve_path=True, path_type=Path
 FOLDER = click.Path(exists=True, file_okay=False, resolve_path=True, path_type=Path)
 ANY = click.Path(resolve_path=True, path_type=Path)
 OUTPUT = _Output(resolve_path=True, path_type=Path)
+
+SPLITS = click.option(
+    "--splits", help="Karpathy JSON, or Parquet with a column 'split' [default: the first --captions]."
+)
+SKIP_MISSING = click.option(
+    "--skip-missing", is_flag=True, help="Leave out images without caption or file, and say how many."
+)
 
 
 def recorded_command_line() -> str:

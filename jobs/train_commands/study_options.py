@@ -13,21 +13,24 @@ from caption_core.training.config import DataConfig
 from compression.measuring.quality import ScoredSplit
 from compression.measuring.timing import Timing
 from compression.study import Study
-from compression.study_run import StudyConfig, StudyOutcome, TrainingImages, run_study
-from jobs.train_commands.arguments import ANY, FOLDER, OUTPUT, recorded_command_line
+from compression.study_run import StudyConfig, StudyOutcome, run_study
+from compression.training_images import TrainingImages
+from jobs.train_commands.arguments import ANY, FOLDER, OUTPUT, SKIP_MISSING, SPLITS, recorded_command_line
 
 _OPTIONS = (
     click.option("--output", type=OUTPUT, required=True, help="Folder of the run; the same command goes on in it."),
     click.option("--images", type=FOLDER, help="Folder of the images that steps calibrate and train on."),
     click.option("--captions", multiple=True, help="Captions that steps train on, in any form that `train` takes."),
-    click.option("--train-split", help="File of the training images' names, or a split that the captions name."),
+    click.option("--train-split", help="File of the training images' names, or a split that --splits names."),
     click.option("--dev-split", help="Images that a training's epochs are chosen by; likewise."),
+    SPLITS,
+    SKIP_MISSING,
     click.option("--cache", type=ANY, help="Folder of cached encoder features [default: OUTPUT/cache]."),
     click.option("--views", default=2, show_default=True, help="Views of a training image."),
     click.option("--max-tokens", default=20, show_default=True, help="Longest caption in words; longer ones are cut."),
     click.option("--limit-images", type=int, help="Train and select on the first images of each split only."),
     click.option("--score-split", help="Score every variant on these: a file of names, or a split of the references."),
-    click.option("--score-references", help="Their references [default: the first --captions]."),
+    click.option("--score-references", help="Their references, one file [default: the first --captions]."),
     click.option("--score-images", type=FOLDER, help="Their folder [default: --images]."),
     click.option("--beam-width", "beam_widths", multiple=True, type=int, default=(1, 3), show_default=True),
     click.option("--time/--no-time", "times", default=True, show_default=True, help="Measure speed, on this machine."),
@@ -74,21 +77,26 @@ def _tell(outcome: StudyOutcome) -> None:
 
 def _data(o: dict[str, Any]) -> TrainingImages:
     cache = o["cache"] or o["output"] / "cache"
+    split = _resolved_file(o["train_split"]) if o["train_split"] else None
     if o["captions"]:
         if missing := [name for name in ("images", "train_split", "dev_split") if not o[name]]:
             raise UsageError(f"--captions is for training, which needs --{missing[0].replace('_', '-')}, too")
-        return TrainingImages(o["images"], _resolved(o["train_split"]), _captions(o, cache), cache)
+        return TrainingImages(o["images"], split, _captions(o, cache), cache)
     if bool(o["images"]) != bool(o["train_split"]):
         raise UsageError("--images and --train-split go together")
-    return TrainingImages(o["images"], _resolved(o["train_split"]), None, cache)
+    if not split and (idle := next((name for name in ("splits", "skip_missing") if o[name]), None)):
+        raise UsageError(f"--{idle.replace('_', '-')} says nothing without --images and --train-split")
+    return TrainingImages(o["images"], split, None, cache, _splits(o), o["skip_missing"])
 
 
 def _captions(o: dict[str, Any], cache: Path) -> DataConfig:
     return DataConfig(
         images=o["images"],
         captions=tuple(map(_resolved, o["captions"])),
-        train_split=_resolved(o["train_split"]),
-        dev_split=_resolved(o["dev_split"]),
+        train_split=_resolved_file(o["train_split"]),
+        dev_split=_resolved_file(o["dev_split"]),
+        splits=_splits(o),
+        skip_missing=o["skip_missing"],
         cache=cache,
         max_tokens=o["max_tokens"],
         views=o["views"],
@@ -96,9 +104,18 @@ def _captions(o: dict[str, Any], cache: Path) -> DataConfig:
     )
 
 
-def _resolved(split: str) -> str:
-    """A file's full path; a URI or a split's name stays what it is."""
-    return str(Path(split).resolve()) if split and Path(split).exists() else split
+def _splits(o: dict[str, Any]) -> str | None:
+    return _resolved(o["splits"]) if o["splits"] else None
+
+
+def _resolved(path: str) -> str:
+    """A file's or folder's full path; a URI stays what it is."""
+    return str(Path(path).resolve()) if Path(path).exists() else path
+
+
+def _resolved_file(split: str) -> str:
+    """A split file's full path; a split's name stays what it is, even where a folder is called the same."""
+    return str(Path(split).resolve()) if Path(split).is_file() else split
 
 
 def _scored(o: dict[str, Any]) -> ScoredSplit | None:
@@ -108,7 +125,7 @@ def _scored(o: dict[str, Any]) -> ScoredSplit | None:
     references = o["score_references"] or next(iter(o["captions"]), None)
     if images is None or references is None:
         raise UsageError("--score-split needs --score-images (or --images) and --score-references (or --captions)")
-    return ScoredSplit(Path(o["score_split"]).stem, images, _resolved(references), _resolved(o["score_split"]))
+    return ScoredSplit(Path(o["score_split"]).stem, images, _resolved(references), _resolved_file(o["score_split"]))
 
 
 def _timing(o: dict[str, Any]) -> Timing | None:

@@ -19,7 +19,7 @@ from caption_core.training.config import (
     StageConfig,
     TrainConfig,
 )
-from jobs.train_commands.arguments import ANY, FOLDER, OUTPUT, recorded_command_line
+from jobs.train_commands.arguments import ANY, FOLDER, OUTPUT, SKIP_MISSING, SPLITS, recorded_command_line
 
 
 @click.command()
@@ -37,8 +37,8 @@ from jobs.train_commands.arguments import ANY, FOLDER, OUTPUT, recorded_command_
     help="File of names, one a line, or a split that --splits names; train+restval is both of two.",
 )
 @click.option("--dev-split", default="val", show_default=True, help="Images that epochs are chosen by; likewise.")
-@click.option("--splits", help="Karpathy JSON, or Parquet with a column 'split' [default: the first --captions].")
-@click.option("--skip-missing", is_flag=True, help="Leave out images without caption or file, and say how many.")
+@SPLITS
+@SKIP_MISSING
 @click.option("--output", type=OUTPUT, required=True, help="Folder of the run: checkpoints and the finished bundle.")
 @click.option("--cache", type=ANY, help="Folder of cached encoder features [default: OUTPUT/cache].")
 @click.option("--name", default="captioner", show_default=True, help="Name of the bundle.")

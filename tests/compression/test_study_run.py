@@ -1,12 +1,14 @@
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from caption_core.bundle import open_bundle
 from caption_core.errors import UsageError
-from compression.measurement import MEASUREMENT
+from compression.measurement import MEASUREMENT, ScoredContent, write_measurement
 from compression.measuring.quality import ScoredSplit
 from compression.measuring.timing import Timing
 from compression.settings.delivery import Store
@@ -16,16 +18,18 @@ from compression.study import read_study
 from compression.study_run import (
     StudyConfig,
     StudyOutcome,
-    TrainingImages,
     _keep_failures,
     _made_earlier,
     finish_variant,
+    found_measurement,
     is_measured,
     is_taken,
     plan_study,
 )
+from compression.training_images import TrainingImages
 from compression.variants import RECORD
 from tests.bundle_builders import SyntheticSet
+from tests.compression.report.measurements import measurement, quality
 from tests.step_contexts import step_context
 
 
@@ -57,10 +61,14 @@ def test_what_was_measured_of_another_bundle_is_dropped(
     config = study_config(tmp_path, tiny_bundle, NO_DATA)
     variant = config.study.variants[1]
     bundle = finish_variant(config, variant, open_bundle(tiny_bundle))
-    (bundle.folder.parent / MEASUREMENT).write_text("{}")
+    write_measurement(bundle.folder.parent / MEASUREMENT, measurement("a", bundle_id=bundle.model_id))
+    assert found_measurement(bundle) is not None
     stored = store(Store(), step_context(tiny_bundle, synthetic_set, tmp_path / "stored"))
-    assert finish_variant(config, variant, stored).is_compressed("weights.safetensors")
-    assert not is_measured(config, variant)
+    changed = finish_variant(config, variant, stored)
+    assert changed.is_compressed("weights.safetensors")
+    assert found_measurement(changed) is None
+    write_measurement(changed.folder.parent / MEASUREMENT, measurement("a", bundle_id="another@0123456789ab"))
+    assert found_measurement(changed) is None
 
 
 def test_steps_are_other_steps_when_the_dev_split_is(
@@ -165,3 +173,145 @@ def test_threads_that_can_not_be_timed_are_refused(tiny_bundle: Path, tmp_path: 
     config = study_config(tmp_path, tiny_bundle, NO_DATA)
     with pytest.raises(UsageError, match="999 threads can't be measured"):
         plan_study(replace(config, timing=Timing(threads=(999,))))
+
+
+def scored_content(config: StudyConfig, split: ScoredSplit) -> ScoredContent:
+    content = plan_study(replace(config, scored=split)).scored
+    assert content is not None
+    return content
+
+
+def test_another_split_of_the_name_other_references_and_other_images_are_other_content(
+    tiny_bundle: Path, synthetic_set: SyntheticSet, tmp_path: Path
+) -> None:
+    config = study_config(tmp_path, tiny_bundle, NO_DATA)
+    captions = (synthetic_set.folder / "captions.token.txt").read_text()
+    (tmp_path / "captions.txt").write_text(captions)
+    shutil.copytree(synthetic_set.folder / "images", tmp_path / "images")
+    path = tmp_path / "dev.txt"
+    path.write_text("red_plain.png\n")
+    split = ScoredSplit("dev", tmp_path / "images", str(tmp_path / "captions.txt"), str(path))
+    before = scored_content(config, split)
+    assert (before.split, before.images) == ("dev", 1)
+    elsewhere = replace(split, images=synthetic_set.folder / "images")
+    assert scored_content(config, elsewhere) == scored_content(config, split) == before
+
+    path.write_text("red_striped.png\n")
+    assert scored_content(config, split) != before
+    path.write_text("red_plain.png\n")
+    (tmp_path / "captions.txt").write_text(captions.replace("A red", "One red"))
+    assert scored_content(config, split) != before
+    (tmp_path / "captions.txt").write_text(captions)
+    shutil.copy(tmp_path / "images" / "blue_striped.png", tmp_path / "images" / "red_plain.png")
+    assert scored_content(config, split) != before
+
+
+def test_what_was_measured_is_what_is_asked_for(tiny_bundle: Path, tmp_path: Path) -> None:
+    config = replace(study_config(tmp_path, tiny_bundle, NO_DATA), beam_widths=(1, 3))
+    variant, content = config.study.variants[1], ScoredContent("dev", 12, "as it is")
+    scores = tuple(quality(0.5, beam_width=width).model_copy(update={"digest": "as it is"}) for width in (1, 3))
+
+    def measured(config: StudyConfig = config, content: ScoredContent | None = content, **changes: Any) -> bool:
+        return is_measured(config, variant, content, measurement("a", **{"quality": scores, **changes}))
+
+    assert measured()
+    assert measured(content=None)
+    assert not measured(replace(config, beam_widths=(1, 2)))
+    assert not measured(content=replace(content, digest="edited"))
+    assert not measured(content=replace(content, split="test"))
+    assert not measured(quality=(), other_quality=scores)  # no report would show them
+
+
+def test_scores_without_a_digest_are_told_by_the_number_of_images(tiny_bundle: Path, tmp_path: Path) -> None:
+    config = replace(study_config(tmp_path, tiny_bundle, NO_DATA), beam_widths=(3,))
+    old = measurement("a", quality=(quality(0.5),))
+    assert is_measured(config, config.study.variants[1], ScoredContent("dev", 12, "new"), old)
+    assert not is_measured(config, config.study.variants[1], ScoredContent("dev", 13, "new"), old)
+
+
+def test_a_run_that_says_otherwise_of_random_weights_measures_again(tiny_bundle: Path, tmp_path: Path) -> None:
+    config = study_config(tmp_path, tiny_bundle, NO_DATA)
+    marked, variant = replace(config, random_weights=("model",)), config.study.variants[1]
+    plain, random = measurement("a"), measurement("a", random_weights=True)
+    assert is_measured(config, variant, None, plain)
+    assert is_measured(marked, variant, None, random)
+    assert not is_measured(marked, variant, None, plain)
+    assert not is_measured(config, variant, None, random)
+
+
+def quantizing(folder: Path, model: Path, data: TrainingImages) -> StudyConfig:
+    path = folder / "int8.yaml"
+    path.write_text("name: s\nvariants:\n  a:\n  - search: {beam_width: 1}\n  - quantize: {encoder: int8}\n")
+    return StudyConfig(read_study(str(path)), {"model": model}, folder / "out", data)
+
+
+def lacking_one(folder: Path, data: SyntheticSet) -> Path:
+    """A split whose last image has no file."""
+    path = folder / "train.txt"
+    path.write_text((data.folder / "train.txt").read_text() + "nowhere.png\n")
+    return path
+
+
+def test_an_image_that_a_step_calibrates_on_is_missed_before_any_work(
+    tiny_bundle: Path, synthetic_set: SyntheticSet, tmp_path: Path
+) -> None:
+    images, split = synthetic_set.folder / "images", str(lacking_one(tmp_path, synthetic_set))
+    data = TrainingImages(images, split, None, tmp_path)
+    config = quantizing(tmp_path, tiny_bundle, data)
+    said = r"int8\.yaml, line 5: quantize: --train-split: .*images/nowhere\.png: no such file; --skip-missing leaves"
+    with pytest.raises(UsageError, match=said):
+        plan_study(config)
+    plan_study(study_config(tmp_path, tiny_bundle, data))  # pruning at once reads no image
+
+    told: list[str] = []
+    plan = plan_study(replace(config, data=replace(data, skip_missing=True)), told.append)
+    assert plan.train_names == tuple((synthetic_set.folder / "train.txt").read_text().split())
+    assert len(told) == 1
+    assert "of 13 images, 1 have no file" in told[0]
+
+
+def test_a_step_that_is_done_needs_its_images_no_more(
+    tiny_bundle: Path, synthetic_set: SyntheticSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    split = str(lacking_one(tmp_path, synthetic_set))
+    data = TrainingImages(synthetic_set.folder / "images", split, None, tmp_path)
+    monkeypatch.setattr("compression.study_run.is_taken", lambda *_: True)
+    plan_study(quantizing(tmp_path, tiny_bundle, data))
+
+
+def test_images_may_lie_in_folders_of_the_folder(
+    tiny_bundle: Path, synthetic_set: SyntheticSet, tmp_path: Path
+) -> None:
+    images = tmp_path / "images"
+    for name, folder in (("red_plain.png", "train2014"), ("blue_plain.png", "val2014")):
+        (images / folder).mkdir(parents=True)
+        shutil.copy(synthetic_set.folder / "images" / name, images / folder)
+    split = tmp_path / "split.txt"
+    split.write_text("blue_plain.png\nred_plain.png\n")
+    found = ("val2014/blue_plain.png", "train2014/red_plain.png")
+    scored = ScoredSplit("split", images, str(synthetic_set.folder / "captions.token.txt"), str(split))
+    config = quantizing(tmp_path, tiny_bundle, TrainingImages(images, str(split), None, tmp_path))
+    assert plan_study(replace(config, scored=scored)).train_names == found
+    assert replace(config, scored=scored).scored_files() == tuple(images / name for name in found)
+
+
+def test_training_images_may_be_a_split_that_another_file_names(tmp_path: Path) -> None:
+    pictures = [
+        {"filename": name, "split": split, "sentences": []}
+        for name, split in (("a.jpg", "train"), ("b.jpg", "val"), ("c.jpg", "restval"))
+    ]
+    (tmp_path / "splits.json").write_text(json.dumps({"images": pictures}))
+    data = TrainingImages(tmp_path, "train+restval", None, tmp_path, splits=str(tmp_path / "splits.json"))
+    assert data.read()[0] == ("a.jpg", "c.jpg")
+
+
+def test_an_image_that_is_scored_needs_a_reference(
+    tiny_bundle: Path, synthetic_set: SyntheticSet, tmp_path: Path
+) -> None:
+    references = tmp_path / "captions.txt"
+    references.write_text("blue_plain.png#0\ta blue wall\n")
+    (tmp_path / "split.txt").write_text("blue_plain.png\nred_plain.png\n")
+    scored = ScoredSplit("split", synthetic_set.folder / "images", str(references), str(tmp_path / "split.txt"))
+    config = replace(study_config(tmp_path, tiny_bundle, NO_DATA), scored=scored)
+    with pytest.raises(UsageError, match=r"--score-split .*: red_plain\.png has no reference in .*captions\.txt"):
+        plan_study(config)

@@ -16,8 +16,9 @@ from compression.measuring.loading import Loading
 from compression.measuring.machine import measure_machine
 from compression.measuring.timing import Timing
 from compression.study import read_study
-from compression.study_run import StudyConfig, TrainingImages
+from compression.study_run import StudyConfig
 from compression.study_timing import time_variants
+from compression.training_images import TrainingImages
 from tests.compression.report.measurements import measurement
 
 TIMING = Timing(threads=(1,), batches=(1,), beam_widths=(3,), images=8, repeats=2)

@@ -119,9 +119,11 @@ def test_a_compressed_captioner_takes_no_gpus(tmp_path: Path) -> None:
     write_images(tmp_path / "in", 1)
     config = CaptioningConfig((str(tmp_path / "in"),), str(tmp_path / "out"), claim=ActorClaim(1, gpus=0.5))
     captioner = bundle_captioner(DEFAULT_BUNDLE)
-    for start in (run_captioning, lambda *given: preview_run(*given, config.open_source())):
-        with pytest.raises(UsageError, match="is compressed and runs on CPUs: leave out --gpus-per-actor"):
-            start(config, captioner)
+    refused = pytest.raises(UsageError, match="is compressed and runs on CPUs: leave out --gpus-per-actor")
+    with refused:
+        run_captioning(config, captioner)
+    with refused:
+        preview_run(config, captioner, config.open_source())
     assert not (tmp_path / "out").exists()
 
 
