@@ -68,8 +68,9 @@ class StepContext:
 
 
 def record_step(context: StepContext, step: Step, **measured: Any) -> None:
-    """Write a step's settings and what it measured of itself, whole or not at all."""
-    write_json(context.folder / RECORD, {"kind": step.kind, "settings": step.model_dump(mode="json"), **measured})
+    """Write a step's settings, files by their names alone, and what it measured of itself, whole or not at all."""
+    settings = step.model_dump(mode="json") | {setting: path.name for setting, path in step.files.items()}
+    write_json(context.folder / RECORD, {"kind": step.kind, "settings": settings, **measured})
 
 
 def write_float_child(

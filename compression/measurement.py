@@ -132,7 +132,7 @@ class ScoredContent:
 
 
 class Machine(_Record):
-    """Where speed was measured; where it was not, what scored the captions."""
+    """Where speed and memory were measured."""
 
     processor: str
     cores: int

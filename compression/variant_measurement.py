@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from caption_core.bundle import Bundle
-from compression.measurement import MEASUREMENT, Machine, Measurement, Quality, ScoredContent, write_measurement
+from compression.measurement import MEASUREMENT, Measurement, Quality, ScoredContent, write_measurement
 from compression.measuring.layers import measure_layers
 from compression.measuring.loading import measure_loading
 from compression.measuring.machine import measure_machine
@@ -53,13 +53,13 @@ def measure_variant(
         beam_width=bundle.manifest.search.beam_width,
         random_weights=variant.model in config.random_weights,
         sizes=measure_sizes(bundle),
-        memory_mb=measure_loading(bundle.folder, threads=config.cpus_per_task, runs=1).memory_mb,
+        memory_mb=_memory_mb(config, bundle, found),
         layers=measure_layers(bundle, _layer_errors(records)),
         load_s=found.load_s if found else None,
         speed=found.speed if found else (),
         quality=quality,
         other_quality=other_quality,
-        machine=_machine(found),
+        machine=found.machine if found else measure_machine(),
         steps=tuple(records),
     )
     write_measurement(folder / MEASUREMENT, measurement)
@@ -89,9 +89,10 @@ def _score(config: StudyConfig, bundle: Bundle, content: ScoredContent, width: i
     return quality.model_copy(update={"digest": content.digest})
 
 
-def _machine(found: Measurement | None) -> Machine:
-    """The machine of the times, where some are kept."""
-    return found.machine if found and (found.speed or found.load_s is not None) else measure_machine()
+def _memory_mb(config: StudyConfig, bundle: Bundle, found: Measurement | None) -> float:
+    if found is not None:
+        return found.memory_mb
+    return measure_loading(bundle.folder, threads=config.cpus_per_task, runs=1).memory_mb
 
 
 def _layer_errors(records: Sequence[dict[str, Any]]) -> dict[str, float]:

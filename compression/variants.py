@@ -79,7 +79,7 @@ def nodes_of(variant: Variant, model: Bundle, data_digest: str) -> list[StepNode
         settings = _as_before(step.model_dump(mode="json")) | _contents(variant.chain, index)
         taught = [known] if step.learns_features and known else []
         key = digest_of([parent or model.digest, step.kind, settings, variant.seed, data_digest, *taught])
-        nodes.append(StepNode(key, parent, step, variant.model, variant.seed, known))
+        nodes.append(StepNode(key, parent, step.located(), variant.model, variant.seed, known))
         known = key if "decoder" in step.moves else known
     return nodes
 

@@ -46,7 +46,7 @@ class YamlDocument:
             raise UsageError(f"{name}, line {line}: {error.problem}") from error
         except yaml.YAMLError as error:
             raise UsageError(f"{name}: not YAML: {error}") from error
-        except (ValueError, LookupError, AttributeError) as error:  # what looks like a date, or says it is a number
+        except (ValueError, ArithmeticError, LookupError, AttributeError) as error:  # what looks like a date, say
             raise UsageError(f"{name}: a value can't be read: {error}") from error
         self._check_keys(self._root)
 

@@ -155,7 +155,8 @@ def _page(config: BenchmarkConfig, images: RepeatedImages, where: _Surroundings,
     machine = escape(machine_in_words(where.machine))
     if where.cluster_machines:
         listed = "; ".join(map(escape, where.cluster_machines))
-        machine = f"The cluster's machines: {listed}. This one, which stages and loops were timed on: {machine}"
+        here = "this one, which stages and loops were timed on" if config.stages else "the one of the command"
+        machine = f"The cluster's machines: {listed}; {here}: {machine}"
     gpus = f" and {config.gpus_per_actor:g} GPUs" if config.gpus_per_actor else ""
     decoded = f"; {config.decoders} tasks decode for each" if config.decoders else ""
     parts = [

@@ -15,7 +15,7 @@ from urllib.parse import unquote, urlsplit
 
 from caption_core.engine.cluster import ClusterKind, connected
 from caption_core.engine.interruption import interruptible
-from caption_core.errors import BundleError, CapstanError, UsageError
+from caption_core.errors import BundleError, UsageError
 from compression.benchmark.config import BenchmarkConfig
 from compression.benchmark.jobs import JobTime, Point, captioner_of, points_of, run_job
 from compression.benchmark.repeated_images import RepeatedImages
@@ -56,31 +56,37 @@ def run_benchmark(config: BenchmarkConfig, tell: Callable[[str], None] = lambda 
     _check_captioners(config)
     config.output.mkdir(parents=True, exist_ok=True)
     measured = [Measured(point) for point in points_of(config)]
+    machines: list[str] = []
     with interruptible():
         try:
             for repeat in range(config.repeats):
                 _take_turns(config, images, measured, repeat, tell)
+                machines = machines or _machines(config)
         except BaseException:
             whole = min(len(one.jobs) for one in measured)
-            for path in _report_whole(config, images, measured, whole, tell):
+            for path in _report_whole(config, images, measured, whole, machines, tell):
                 tell(f"of {whole} whole repeats: {path}")
             raise
-    return _report(config, images, measured, tell)
+    return _report(config, images, measured, machines, tell)
 
 
 def _report(
-    config: BenchmarkConfig, images: RepeatedImages, measured: list[Measured], tell: Callable[[str], None]
+    config: BenchmarkConfig,
+    images: RepeatedImages,
+    measured: list[Measured],
+    machines: list[str],
+    tell: Callable[[str], None],
 ) -> list[Path]:
-    files = write_report(config, images, measured, _machines(config))
+    files = write_report(config, images, measured, machines)
     tell(tables_of(rows_of(measured)))
     return files
 
 
 def _machines(config: BenchmarkConfig) -> list[str]:
-    """Those of a cluster that was joined; none where it has gone, for what was measured is worth a report."""
+    """Those of a cluster that was joined and has grown for its jobs; none where it has gone."""
     if config.cluster.kind is ClusterKind.LOCAL:
         return []
-    with suppress(CapstanError), connected(config.cluster) as cluster:
+    with suppress(Exception), connected(config.cluster) as cluster:  # what was measured is worth more
         return cluster.machines()
     return []
 
@@ -104,13 +110,14 @@ def _report_whole(
     images: RepeatedImages,
     measured: list[Measured],
     repeats: int,
+    machines: list[str],
     tell: Callable[[str], None],
 ) -> list[Path]:
     """The report of the first repeats, if there are any."""
     if not repeats:
         return []
     whole = [Measured(one.point, one.jobs[:repeats], one.stages[:repeats]) for one in measured]
-    return _report(replace(config, repeats=repeats), images, whole, tell)
+    return _report(replace(config, repeats=repeats), images, whole, machines, tell)
 
 
 def describe(point: Point) -> str:
@@ -128,7 +135,7 @@ def _check_captioners(config: BenchmarkConfig) -> None:
 
 def _check_captioner(config: BenchmarkConfig, name: str) -> None:
     try:
-        captioner_of(config, Point(name, 1, 1, None))
+        captioner_of(config, Point(name, 1, 1, None)).check_gpus(config.gpus_per_actor)
     except BundleError as error:
         raise UsageError(f"{name}: {error}") from error
 

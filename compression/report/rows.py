@@ -113,6 +113,8 @@ def _quality_cells(one: Measured, baseline: Measured | None, beam_width: int | N
 
 def _comparable(quality: Quality, other: Quality) -> bool:
     same_images = (quality.split, quality.images) == (other.split, other.images)
+    if quality.digest and other.digest:
+        same_images &= quality.digest == other.digest  # another file of the split's name has other images
     return same_images and HEADLINE in quality.scores and HEADLINE in other.scores
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from caption_core.models.architectures import IMAGENET_WEIGHTS
 from compression.settings.fields import PARTS, Part
@@ -20,8 +20,8 @@ class Architecture(Step):
 
     Attributes:
         encoder, encoder_width, image_size, encoder_features: see `EncoderConfig`; `image_size` is a side in pixels.
-        encoder_weights: file of the new encoder's weights, by its full path, or 'imagenet' to download them; None takes
-            the parent's where encoder and width stay, and random ones otherwise.
+        encoder_weights: file of the new encoder's weights, or 'imagenet' to download them; None takes the parent's
+            where encoder and width stay, and random ones otherwise.
         decoder: its name.
         decoder_settings: sizes and choices by name, as `train` takes them.
     """
@@ -35,12 +35,6 @@ class Architecture(Step):
     decoder: str | None = None
     decoder_settings: dict[str, Any] = Field(default_factory=dict)
     training: Training | None = None
-
-    @field_validator("encoder_weights")
-    @classmethod
-    def _resolve(cls, value: str | None) -> str | None:
-        """A recipe's paths are relative to where it is read; steps are taken in other folders."""
-        return value if value in (None, IMAGENET_WEIGHTS) else str(Path(value).resolve())
 
     @model_validator(mode="after")
     def _says_something(self) -> Architecture:

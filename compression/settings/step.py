@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from compression.settings.fields import PARTS, Part, Settings
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 from compression.settings.training import Training
 
 
@@ -43,6 +46,10 @@ class Step(Settings):
     def files(self) -> dict[str, Path]:
         """Files whose content decides what it makes, by the settings that name them."""
         return {}
+
+    def located(self) -> Self:
+        """The same with its files' full paths, for a process in another folder."""
+        return self.model_copy(update={setting: str(path.resolve()) for setting, path in self.files.items()})
 
     @property
     def asks_of_layers(self) -> bool:

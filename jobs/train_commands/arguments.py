@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 import sys
 from itertools import pairwise
@@ -11,16 +10,17 @@ from typing import Any
 
 import click
 
+from caption_core.archive.storage import is_remote
 from jobs.lasting_output import lasting_output
-
-_PLACE = re.compile(r"(?P<name>([\w-]+=)?)(/|[\w+.-]+://)(.*/)?(?P<last>[^/]+)/*")
 
 
 class _Output(click.Path):
-    """A path that is there when the job is gone."""
+    """A folder that is there when the job is gone."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Refuse what isn't, before it is resolved."""
+        if is_remote(str(value)):
+            self.fail(f"{value}: must be a folder; only captions go to an object store at once", param, ctx)
         return super().convert(lasting_output(str(value)), param, ctx)
 
 
@@ -46,5 +46,19 @@ def recorded_command_line() -> str:
 
 def _without_folders(word: str) -> str:
     """An absolute path's or an address' last part alone, after a name too, as in NAME=BUNDLE."""
-    place = _PLACE.fullmatch(word)
-    return place["name"] + place["last"] if place else word
+    name = word[: word.partition("/")[0].rfind("=") + 1]
+    place = word.removeprefix(name)
+    if not (place.startswith("/") or is_remote(place)):
+        return word
+    last = place.rstrip("/").rpartition("/")[2]
+    return name + (last.rpartition("@")[2] if is_remote(place) else last)
+
+
+def resolved(path: str) -> str:
+    """A file's or folder's full path; an address stays what it is."""
+    return path if is_remote(path) else str(Path(path).resolve())
+
+
+def resolved_file(split: str) -> str:
+    """A split file's full path; a split's name stays what it is, even where a folder is called the same."""
+    return str(Path(split).resolve()) if Path(split).is_file() else split

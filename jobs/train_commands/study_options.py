@@ -15,7 +15,16 @@ from compression.measuring.timing import Timing
 from compression.study import Study
 from compression.study_run import StudyConfig, StudyOutcome, run_study
 from compression.training_images import TrainingImages
-from jobs.train_commands.arguments import ANY, FOLDER, OUTPUT, SKIP_MISSING, SPLITS, recorded_command_line
+from jobs.train_commands.arguments import (
+    ANY,
+    FOLDER,
+    OUTPUT,
+    SKIP_MISSING,
+    SPLITS,
+    recorded_command_line,
+    resolved,
+    resolved_file,
+)
 
 _OPTIONS = (
     click.option("--output", type=OUTPUT, required=True, help="Folder of the run; the same command goes on in it."),
@@ -77,7 +86,7 @@ def _tell(outcome: StudyOutcome) -> None:
 
 def _data(o: dict[str, Any]) -> TrainingImages:
     cache = o["cache"] or o["output"] / "cache"
-    split = _resolved_file(o["train_split"]) if o["train_split"] else None
+    split = resolved_file(o["train_split"]) if o["train_split"] else None
     if o["captions"]:
         if missing := [name for name in ("images", "train_split", "dev_split") if not o[name]]:
             raise UsageError(f"--captions is for training, which needs --{missing[0].replace('_', '-')}, too")
@@ -92,9 +101,9 @@ def _data(o: dict[str, Any]) -> TrainingImages:
 def _captions(o: dict[str, Any], cache: Path) -> DataConfig:
     return DataConfig(
         images=o["images"],
-        captions=tuple(map(_resolved, o["captions"])),
-        train_split=_resolved_file(o["train_split"]),
-        dev_split=_resolved_file(o["dev_split"]),
+        captions=tuple(map(resolved, o["captions"])),
+        train_split=resolved_file(o["train_split"]),
+        dev_split=resolved_file(o["dev_split"]),
         splits=_splits(o),
         skip_missing=o["skip_missing"],
         cache=cache,
@@ -105,17 +114,7 @@ def _captions(o: dict[str, Any], cache: Path) -> DataConfig:
 
 
 def _splits(o: dict[str, Any]) -> str | None:
-    return _resolved(o["splits"]) if o["splits"] else None
-
-
-def _resolved(path: str) -> str:
-    """A file's or folder's full path; a URI stays what it is."""
-    return str(Path(path).resolve()) if Path(path).exists() else path
-
-
-def _resolved_file(split: str) -> str:
-    """A split file's full path; a split's name stays what it is, even where a folder is called the same."""
-    return str(Path(split).resolve()) if Path(split).is_file() else split
+    return resolved(o["splits"]) if o["splits"] else None
 
 
 def _scored(o: dict[str, Any]) -> ScoredSplit | None:
@@ -125,7 +124,7 @@ def _scored(o: dict[str, Any]) -> ScoredSplit | None:
     references = o["score_references"] or next(iter(o["captions"]), None)
     if images is None or references is None:
         raise UsageError("--score-split needs --score-images (or --images) and --score-references (or --captions)")
-    return ScoredSplit(Path(o["score_split"]).stem, images, _resolved(references), _resolved_file(o["score_split"]))
+    return ScoredSplit(Path(o["score_split"]).stem, images, resolved(references), resolved_file(o["score_split"]))
 
 
 def _timing(o: dict[str, Any]) -> Timing | None:

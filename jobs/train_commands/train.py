@@ -19,7 +19,16 @@ from caption_core.training.config import (
     StageConfig,
     TrainConfig,
 )
-from jobs.train_commands.arguments import ANY, FOLDER, OUTPUT, SKIP_MISSING, SPLITS, recorded_command_line
+from jobs.train_commands.arguments import (
+    ANY,
+    FOLDER,
+    OUTPUT,
+    SKIP_MISSING,
+    SPLITS,
+    recorded_command_line,
+    resolved,
+    resolved_file,
+)
 
 
 @click.command()
@@ -167,16 +176,6 @@ def _encoder_weights(value: str) -> str | None:
     return value if value == "imagenet" else str(Path(value).resolve())
 
 
-def _resolved(path: str) -> str:
-    """A file's or folder's full path; a URI stays what it is."""
-    return path if "://" in path else str(Path(path).resolve())
-
-
-def _resolved_file(split: str) -> str:
-    """A split file's full path; a split's name stays what it is."""
-    return str(Path(split).resolve()) if Path(split).is_file() else split
-
-
 def _pairs(option: str, what: str, texts: tuple[str, ...]) -> dict[str, str]:
     split = [text.partition("=") for text in texts]
     if wrong := [name for name, mark, value in split if not mark or not value]:
@@ -207,10 +206,10 @@ def _train_config(**o: Any) -> TrainConfig:
     return TrainConfig(
         data=DataConfig(
             images=o["images"],
-            captions=tuple(map(_resolved, o["captions"])),
-            train_split=_resolved_file(o["train_split"]),
-            dev_split=_resolved_file(o["dev_split"]),
-            splits=_resolved(o["splits"]) if o["splits"] else None,
+            captions=tuple(map(resolved, o["captions"])),
+            train_split=resolved_file(o["train_split"]),
+            dev_split=resolved_file(o["dev_split"]),
+            splits=resolved(o["splits"]) if o["splits"] else None,
             skip_missing=o["skip_missing"],
             cache=o["cache"] or o["output"] / "cache",
             min_word_count=o["min_word_count"],

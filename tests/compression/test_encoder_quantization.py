@@ -199,7 +199,7 @@ def _trained_kernel(shape: tuple[int, ...], seed: int) -> NDArray[np.float32]:
 
 
 def _of_sparsity(kernel: NDArray[np.float32], sparsity: float) -> NDArray[np.float32]:
-    """Without its smallest weights, of all channels or of each."""
+    """Without its smallest weights, of all channels together."""
     return np.where(np.abs(kernel) < np.quantile(np.abs(kernel), sparsity), np.float32(0), kernel)
 
 

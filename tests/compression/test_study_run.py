@@ -132,23 +132,6 @@ def test_a_step_is_done_once_its_record_is_there(
     assert not is_taken(config, node)
 
 
-def test_a_split_that_can_not_be_scored_is_refused(
-    tiny_bundle: Path, synthetic_set: SyntheticSet, tmp_path: Path
-) -> None:
-    config = study_config(tmp_path, tiny_bundle, NO_DATA)
-    captions = str(synthetic_set.folder / "captions.token.txt")
-    split = tmp_path / "split.txt"
-
-    def check(names: str) -> None:
-        split.write_text(names)
-        scored = ScoredSplit("split", synthetic_set.folder / "images", captions, str(split))
-        plan_study(replace(config, scored=scored))
-
-    check("red_plain.png\n")
-    with pytest.raises(UsageError, match=r"nowhere\.png: no such file"):
-        check("red_plain.png\nnowhere.png\n")
-
-
 def test_speed_is_measured_on_what_is_scored_or_else_trained_on(
     tiny_bundle: Path, synthetic_set: SyntheticSet, tmp_path: Path
 ) -> None:
@@ -173,37 +156,6 @@ def test_threads_that_can_not_be_timed_are_refused(tiny_bundle: Path, tmp_path: 
     config = study_config(tmp_path, tiny_bundle, NO_DATA)
     with pytest.raises(UsageError, match="999 threads can't be measured"):
         plan_study(replace(config, timing=Timing(threads=(999,))))
-
-
-def scored_content(config: StudyConfig, split: ScoredSplit) -> ScoredContent:
-    content = plan_study(replace(config, scored=split)).scored
-    assert content is not None
-    return content
-
-
-def test_another_split_of_the_name_other_references_and_other_images_are_other_content(
-    tiny_bundle: Path, synthetic_set: SyntheticSet, tmp_path: Path
-) -> None:
-    config = study_config(tmp_path, tiny_bundle, NO_DATA)
-    captions = (synthetic_set.folder / "captions.token.txt").read_text()
-    (tmp_path / "captions.txt").write_text(captions)
-    shutil.copytree(synthetic_set.folder / "images", tmp_path / "images")
-    path = tmp_path / "dev.txt"
-    path.write_text("red_plain.png\n")
-    split = ScoredSplit("dev", tmp_path / "images", str(tmp_path / "captions.txt"), str(path))
-    before = scored_content(config, split)
-    assert (before.split, before.images) == ("dev", 1)
-    elsewhere = replace(split, images=synthetic_set.folder / "images")
-    assert scored_content(config, elsewhere) == scored_content(config, split) == before
-
-    path.write_text("red_striped.png\n")
-    assert scored_content(config, split) != before
-    path.write_text("red_plain.png\n")
-    (tmp_path / "captions.txt").write_text(captions.replace("A red", "One red"))
-    assert scored_content(config, split) != before
-    (tmp_path / "captions.txt").write_text(captions)
-    shutil.copy(tmp_path / "images" / "blue_striped.png", tmp_path / "images" / "red_plain.png")
-    assert scored_content(config, split) != before
 
 
 def test_what_was_measured_is_what_is_asked_for(tiny_bundle: Path, tmp_path: Path) -> None:
@@ -293,25 +245,3 @@ def test_images_may_lie_in_folders_of_the_folder(
     config = quantizing(tmp_path, tiny_bundle, TrainingImages(images, str(split), None, tmp_path))
     assert plan_study(replace(config, scored=scored)).train_names == found
     assert replace(config, scored=scored).scored_files() == tuple(images / name for name in found)
-
-
-def test_training_images_may_be_a_split_that_another_file_names(tmp_path: Path) -> None:
-    pictures = [
-        {"filename": name, "split": split, "sentences": []}
-        for name, split in (("a.jpg", "train"), ("b.jpg", "val"), ("c.jpg", "restval"))
-    ]
-    (tmp_path / "splits.json").write_text(json.dumps({"images": pictures}))
-    data = TrainingImages(tmp_path, "train+restval", None, tmp_path, splits=str(tmp_path / "splits.json"))
-    assert data.read()[0] == ("a.jpg", "c.jpg")
-
-
-def test_an_image_that_is_scored_needs_a_reference(
-    tiny_bundle: Path, synthetic_set: SyntheticSet, tmp_path: Path
-) -> None:
-    references = tmp_path / "captions.txt"
-    references.write_text("blue_plain.png#0\ta blue wall\n")
-    (tmp_path / "split.txt").write_text("blue_plain.png\nred_plain.png\n")
-    scored = ScoredSplit("split", synthetic_set.folder / "images", str(references), str(tmp_path / "split.txt"))
-    config = replace(study_config(tmp_path, tiny_bundle, NO_DATA), scored=scored)
-    with pytest.raises(UsageError, match=r"--score-split .*: red_plain\.png has no reference in .*captions\.txt"):
-        plan_study(config)

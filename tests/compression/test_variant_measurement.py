@@ -73,17 +73,12 @@ def test_a_first_run_scores_what_is_asked_for_and_says_of_what(rerun: Rerun) -> 
     made = rerun(DEV, 1, 3)
     assert told(made.quality) == [("dev", 1, NEW), ("dev", 3, NEW)]
     assert {one.digest for one in made.quality} == {DEV.digest}
-    assert (made.speed, made.load_s, made.machine) == ((), None, measure_machine())
+    assert (made.speed, made.load_s, made.memory_mb, made.machine) == ((), None, 77.0, measure_machine())
 
 
 def test_times_are_kept_with_the_machine_that_they_are_of(rerun: Rerun) -> None:
     made = rerun(TEST, speed=speeds(5.0), load_s=0.125)
-    assert (made.speed, made.load_s, made.machine) == (speeds(5.0), 0.125, MACHINE)
-    assert made.memory_mb == 77.0
-
-
-def test_a_machine_without_times_is_the_one_that_scores(rerun: Rerun) -> None:
-    assert rerun(TEST, speed=(), load_s=None).machine == measure_machine()
+    assert (made.speed, made.load_s, made.memory_mb, made.machine) == (speeds(5.0), 0.125, 210.0, MACHINE)
 
 
 def test_scores_of_another_split_are_kept_out_of_the_reports_sight(rerun: Rerun) -> None:

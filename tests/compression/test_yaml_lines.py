@@ -99,7 +99,9 @@ def test_what_is_not_too_deep_is_read() -> None:
         YamlDocument(f"[{value}]", "r.yaml")
 
 
-@pytest.mark.parametrize("value", ["2026-13-45", "1" * 5000, "!!bool x", "!!int ''", "!!timestamp x"])
+@pytest.mark.parametrize(
+    "value", ["2026-13-45", "1" * 5000, "!!bool x", "!!int ''", "!!timestamp x", "1" + ":1" * 200 + ".5"]
+)
 def test_a_value_that_only_looks_like_one_is_refused(value: str) -> None:
     with pytest.raises(UsageError, match=r"r\.yaml: a value can't be read"):
         YamlDocument(f"a: {value}\n", "r.yaml")

@@ -117,7 +117,8 @@ def killed_and_resumed(
     assert not (output / "bundle").exists()
     first, *more = history(output)
     assert len(more) < 5, "one worker has some epochs to train, too"
-    finish(command(synthetic_set, output, *run, "--workers", "1"))
+    told = finish(command(synthetic_set, output, *run, "--workers", "1"))
+    assert told.count("stage=1 epoch=6 ") == 1, "Ray Train prints what is printed twice, if one lets it"
     return output, first
 
 

@@ -27,6 +27,16 @@ def test_commands_refuse_a_folder_that_goes_with_the_job(command: str) -> None:
     assert "--output runs/first: a submitted job works in a temporary copy" in str(result.exception)
 
 
+@pytest.mark.parametrize("command", ["train", "compress", "study", "report", "evaluate", "benchmark"])
+def test_these_commands_write_to_folders_only(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for job in (False, True):
+        if job:
+            monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}")
+        result = CliRunner().invoke(train_compress, [command, "--output", "s3://bucket/runs/first"])
+        assert result.exit_code == 2
+        assert "s3://bucket/runs/first: must be a folder" in result.output
+
+
 @pytest.mark.usefixtures("submitted")
 def test_so_does_captioning(tmp_path: Path) -> None:
     result = CliRunner().invoke(caption_batch, ["run", "--input", str(tmp_path), "--output", "captions"])

@@ -139,6 +139,14 @@ def test_a_bundle_that_is_none_is_refused_before_anything_runs(tmp_path: Path) -
     assert not config.output.exists()
 
 
+def test_a_captioner_that_takes_no_gpu_is_refused_before_anything_runs(tiny_bundle: Path, tmp_path: Path) -> None:
+    variants = {"float": tiny_bundle, "bundled": DEFAULT_BUNDLE}
+    config = BenchmarkConfig(variants, SAMPLES, tmp_path / "out", actors=(1,), gpus_per_actor=0.5, stages=False)
+    with pytest.raises(UsageError, match="compressed and runs on CPUs"):
+        run_benchmark(config)
+    assert not config.output.exists()
+
+
 def config_of(tmp_path: Path) -> BenchmarkConfig:
     return BenchmarkConfig({"bundled": DEFAULT_BUNDLE}, SAMPLES, tmp_path, num_images=64, shard_size=16)
 
@@ -181,7 +189,7 @@ def test_a_report_tells_of_the_cluster_that_was_joined(tmp_path: Path) -> None:
     images = RepeatedImages.of(SAMPLES, 64, in_memory=False)
     write_report(config, images, measured, ["4 x 16 CPUs, 60 GB for workers, 1 GPUs H100"])
     page = (tmp_path / "benchmark.md").read_text()
-    assert "The cluster's machines: 4 x 16 CPUs, 60 GB for workers, 1 GPUs H100. This one" in page
+    assert "The cluster's machines: 4 x 16 CPUs, 60 GB for workers, 1 GPUs H100; the one of the command: " in page
     assert "1 CPUs and 0.5 GPUs an actor, on an existing Ray cluster." in page
     assert json.loads((tmp_path / "benchmark.json").read_text())["cluster_machines"] == [
         "4 x 16 CPUs, 60 GB for workers, 1 GPUs H100"
