@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -118,7 +119,8 @@ def killed_and_resumed(
     first, *more = history(output)
     assert len(more) < 5, "one worker has some epochs to train, too"
     told = finish(command(synthetic_set, output, *run, "--workers", "1"))
-    assert told.count("stage=1 epoch=6 ") == 1, "Ray Train prints what is printed twice, if one lets it"
+    epochs = re.findall(r"stage=0 epoch=(\d)", told)
+    assert epochs == sorted(set(epochs)) != [], "Ray Train prints what is printed twice, if one lets it"
     return output, first
 
 
