@@ -1,8 +1,8 @@
 """How well a run keeps many actors busy: `python -m tests.measure_scaling --actors 64 --nodes 8`.
 
 Logical nodes on this machine, and a captioner that sleeps in place of work: what is measured is the driver, the pool
-and Ray. Prints the share of the time from an actor's first shard to the last one's beginning that it was at work, the
-time that the last shards took, and the driver's processor time a shard.
+and Ray. Prints the share of the time from an actor's first shard to the last one's beginning that it was at work, and
+of that to the end of all, the time that the last shards took, and the driver's processor time a shard.
 """
 
 from __future__ import annotations

@@ -34,17 +34,16 @@ class _Surroundings:
 
 
 def write_report(
-    config: BenchmarkConfig, images: RepeatedImages, measured: Sequence[Measured], cluster_machines: Sequence[str] = ()
+    config: BenchmarkConfig, images: RepeatedImages, rows: Sequence[Row], cluster_machines: Sequence[str] = ()
 ) -> list[Path]:
     """Write `benchmark.md`, `.svg`, `.json`, `.csv` and `.parquet`; each is there whole or not at all.
 
     Args:
         config: what was measured.
         images: that were captioned.
-        measured: the points.
+        rows: of the points.
         cluster_machines: of a cluster that was joined, in words.
     """
-    rows = rows_of(measured)
     where = _Surroundings(measure_machine(), cluster_machines)
     files = {
         "benchmark.svg": pool_chart(rows),

@@ -77,8 +77,9 @@ def _report(
     machines: list[str],
     tell: Callable[[str], None],
 ) -> list[Path]:
-    files = write_report(config, images, measured, machines)
-    tell(tables_of(rows_of(measured)))
+    rows = rows_of(measured)
+    files = write_report(config, images, rows, machines)
+    tell(tables_of(rows))
     return files
 
 

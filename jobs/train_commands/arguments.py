@@ -1,4 +1,4 @@
-"""What the commands of this job share: kinds of paths, options of data, and the command line as a bundle records it."""
+"""What the commands of this job share: kinds of paths, and the command line as a bundle records it."""
 
 from __future__ import annotations
 
@@ -30,13 +30,6 @@ FOLDER = click.Path(exists=True, file_okay=False, resolve_path=True, path_type=P
 ANY = click.Path(resolve_path=True, path_type=Path)
 OUTPUT = _Output(resolve_path=True, path_type=Path)
 
-SPLITS = click.option(
-    "--splits", help="Karpathy JSON, or Parquet with a column 'split' [default: the first --captions]."
-)
-SKIP_MISSING = click.option(
-    "--skip-missing", is_flag=True, help="Leave out images without caption or file, and say how many."
-)
-
 
 def recorded_command_line() -> str:
     """This process' command line, for a bundle's provenance: without this machine's folders, and without notes."""
@@ -52,13 +45,3 @@ def _without_folders(word: str) -> str:
         return word
     last = place.rstrip("/").rpartition("/")[2]
     return name + (last.rpartition("@")[2] if is_remote(place) else last)
-
-
-def resolved(path: str) -> str:
-    """A file's or folder's full path; an address stays what it is."""
-    return path if is_remote(path) else str(Path(path).resolve())
-
-
-def resolved_file(split: str) -> str:
-    """A split file's full path; a split's name stays what it is, even where a folder is called the same."""
-    return str(Path(split).resolve()) if Path(split).is_file() else split

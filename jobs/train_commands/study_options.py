@@ -9,22 +9,14 @@ from typing import Any
 import click
 
 from caption_core.errors import UsageError
-from caption_core.training.config import DataConfig
 from compression.measuring.quality import ScoredSplit
 from compression.measuring.timing import Timing
 from compression.study import Study
 from compression.study_run import StudyConfig, StudyOutcome, run_study
 from compression.training_images import TrainingImages
-from jobs.train_commands.arguments import (
-    ANY,
-    FOLDER,
-    OUTPUT,
-    SKIP_MISSING,
-    SPLITS,
-    recorded_command_line,
-    resolved,
-    resolved_file,
-)
+from jobs.train_commands import training_data
+from jobs.train_commands.arguments import FOLDER, OUTPUT, recorded_command_line
+from jobs.train_commands.training_data import cache_of, data_config, resolved, resolved_file, splits_of
 
 _OPTIONS = (
     click.option("--output", type=OUTPUT, required=True, help="Folder of the run; the same command goes on in it."),
@@ -32,12 +24,12 @@ _OPTIONS = (
     click.option("--captions", multiple=True, help="Captions that steps train on, in any form that `train` takes."),
     click.option("--train-split", help="File of the training images' names, or a split that --splits names."),
     click.option("--dev-split", help="Images that a training's epochs are chosen by; likewise."),
-    SPLITS,
-    SKIP_MISSING,
-    click.option("--cache", type=ANY, help="Folder of cached encoder features [default: OUTPUT/cache]."),
-    click.option("--views", default=2, show_default=True, help="Views of a training image."),
-    click.option("--max-tokens", default=20, show_default=True, help="Longest caption in words; longer ones are cut."),
-    click.option("--limit-images", type=int, help="Train and select on the first images of each split only."),
+    training_data.SPLITS,
+    training_data.SKIP_MISSING,
+    training_data.CACHE,
+    training_data.VIEWS,
+    training_data.MAX_TOKENS,
+    training_data.LIMIT_IMAGES,
     click.option("--score-split", help="Score every variant on these: a file of names, or a split of the references."),
     click.option("--score-references", help="Their references, one file [default: the first --captions]."),
     click.option("--score-images", type=FOLDER, help="Their folder [default: --images]."),
@@ -85,36 +77,17 @@ def _tell(outcome: StudyOutcome) -> None:
 
 
 def _data(o: dict[str, Any]) -> TrainingImages:
-    cache = o["cache"] or o["output"] / "cache"
+    cache = cache_of(o)
     split = resolved_file(o["train_split"]) if o["train_split"] else None
     if o["captions"]:
         if missing := [name for name in ("images", "train_split", "dev_split") if not o[name]]:
             raise UsageError(f"--captions is for training, which needs --{missing[0].replace('_', '-')}, too")
-        return TrainingImages(o["images"], split, _captions(o, cache), cache)
+        return TrainingImages(o["images"], split, data_config(o), cache)
     if bool(o["images"]) != bool(o["train_split"]):
         raise UsageError("--images and --train-split go together")
     if not split and (idle := next((name for name in ("splits", "skip_missing") if o[name]), None)):
         raise UsageError(f"--{idle.replace('_', '-')} says nothing without --images and --train-split")
-    return TrainingImages(o["images"], split, None, cache, _splits(o), o["skip_missing"])
-
-
-def _captions(o: dict[str, Any], cache: Path) -> DataConfig:
-    return DataConfig(
-        images=o["images"],
-        captions=tuple(map(resolved, o["captions"])),
-        train_split=resolved_file(o["train_split"]),
-        dev_split=resolved_file(o["dev_split"]),
-        splits=_splits(o),
-        skip_missing=o["skip_missing"],
-        cache=cache,
-        max_tokens=o["max_tokens"],
-        views=o["views"],
-        limit_images=o["limit_images"],
-    )
-
-
-def _splits(o: dict[str, Any]) -> str | None:
-    return resolved(o["splits"]) if o["splits"] else None
+    return TrainingImages(o["images"], split, None, cache, splits_of(o), o["skip_missing"])
 
 
 def _scored(o: dict[str, Any]) -> ScoredSplit | None:

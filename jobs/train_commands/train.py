@@ -13,22 +13,14 @@ from caption_core.models.architectures import ENCODERS, EncoderConfig
 from caption_core.models.decoder_registry import DECODERS
 from caption_core.training.config import (
     TRAINING_PRECISIONS,
-    DataConfig,
     DecoderChoice,
     OptimizationConfig,
     StageConfig,
     TrainConfig,
 )
-from jobs.train_commands.arguments import (
-    ANY,
-    FOLDER,
-    OUTPUT,
-    SKIP_MISSING,
-    SPLITS,
-    recorded_command_line,
-    resolved,
-    resolved_file,
-)
+from jobs.train_commands import training_data
+from jobs.train_commands.arguments import FOLDER, OUTPUT, recorded_command_line
+from jobs.train_commands.training_data import data_config
 
 
 @click.command()
@@ -46,10 +38,10 @@ from jobs.train_commands.arguments import (
     help="File of names, one a line, or a split that --splits names; train+restval is both of two.",
 )
 @click.option("--dev-split", default="val", show_default=True, help="Images that epochs are chosen by; likewise.")
-@SPLITS
-@SKIP_MISSING
+@training_data.SPLITS
+@training_data.SKIP_MISSING
 @click.option("--output", type=OUTPUT, required=True, help="Folder of the run: checkpoints and the finished bundle.")
-@click.option("--cache", type=ANY, help="Folder of cached encoder features [default: OUTPUT/cache].")
+@training_data.CACHE
 @click.option("--name", default="captioner", show_default=True, help="Name of the bundle.")
 @click.option("--trained-on", default="an unnamed data set", show_default=True, help="Data set, for the model card.")
 @click.option("--note", "notes", multiple=True, help="PART=TEXT for the model card: what a part derives from; licence.")
@@ -100,9 +92,9 @@ from jobs.train_commands.arguments import (
 @click.option("--label-smoothing", default=0.1, show_default=True, help="Share of the target spread over all words.")
 @click.option("--ema-decay", default=0.998, show_default=True, help="Decay an update of the averaged weights.")
 @click.option("--min-word-count", default=5, show_default=True, help="Rarer words become the unknown token.")
-@click.option("--max-tokens", default=20, show_default=True, help="Longest caption in words; longer ones are cut.")
-@click.option("--views", default=2, show_default=True, help="Views of a training image: as is, mirrored, random crops.")
-@click.option("--limit-images", type=int, help="Train and select on the first images of each split only.")
+@training_data.MAX_TOKENS
+@training_data.VIEWS
+@training_data.LIMIT_IMAGES
 @click.option("--seed", default=1, show_default=True)
 @click.option("--workers", default=1, show_default=True, help="Ray Train workers.")
 @click.option("--cpus-per-worker", type=float, help="CPUs of a worker [default: an even share of the cluster].")
@@ -204,19 +196,7 @@ def _stages(o: dict[str, Any]) -> tuple[StageConfig, ...]:
 
 def _train_config(**o: Any) -> TrainConfig:
     return TrainConfig(
-        data=DataConfig(
-            images=o["images"],
-            captions=tuple(map(resolved, o["captions"])),
-            train_split=resolved_file(o["train_split"]),
-            dev_split=resolved_file(o["dev_split"]),
-            splits=resolved(o["splits"]) if o["splits"] else None,
-            skip_missing=o["skip_missing"],
-            cache=o["cache"] or o["output"] / "cache",
-            min_word_count=o["min_word_count"],
-            max_tokens=o["max_tokens"],
-            views=o["views"],
-            limit_images=o["limit_images"],
-        ),
+        data=data_config(o, min_word_count=o["min_word_count"]),
         output=o["output"],
         stages=_stages(o),
         encoder=_encoder(o),

@@ -187,7 +187,7 @@ def test_a_report_tells_of_the_cluster_that_was_joined(tmp_path: Path) -> None:
     cluster = ClusterConfig("10.0.0.1:6379")
     config = replace(config_of(tmp_path), gpus_per_actor=0.5, stages=False, actors=(2,), cluster=cluster)
     images = RepeatedImages.of(SAMPLES, 64, in_memory=False)
-    write_report(config, images, measured, ["4 x 16 CPUs, 60 GB for workers, 1 GPUs H100"])
+    write_report(config, images, rows_of(measured), ["4 x 16 CPUs, 60 GB for workers, 1 GPUs H100"])
     page = (tmp_path / "benchmark.md").read_text()
     assert "The cluster's machines: 4 x 16 CPUs, 60 GB for workers, 1 GPUs H100; the one of the command: " in page
     assert "1 CPUs and 0.5 GPUs an actor, on an existing Ray cluster." in page

@@ -6,7 +6,7 @@ import yaml
 
 from caption_core.errors import UsageError
 from caption_core.metrics.bootstrap import Difference, Interval
-from compression.measurement import Measurement
+from compression.measurement import Measurement, Quality
 from compression.measuring.quality import compare_captions
 from compression.report.measured import collect
 from compression.report.rows import Compare, Row, make_rows
@@ -50,6 +50,18 @@ def test_changes_are_against_the_captioner_as_it_is(study: Path) -> None:
 
 def test_each_row_names_its_machine(study: Path) -> None:
     assert {row["machine"] for row in make_rows(collect([study]))} == {machine_in_words(MACHINE)}
+
+
+@pytest.mark.parametrize(("digest", "compared"), [("a", True), ("b", False), (None, True)])
+def test_scores_of_another_split_of_the_name_are_not_compared(tmp_path: Path, digest: str | None, compared: bool) -> None:
+    """Measurements of before there were digests are, where split and number are equal."""
+
+    def scored(score: float, of: str | None) -> tuple[Quality, ...]:
+        return (quality(score).model_copy(update={"digest": of}),)
+
+    before = measurement("model as is", quality=scored(0.6, "a"))
+    rows = rows_of(tmp_path, [before, measurement("pruned", PRUNE, quality=scored(0.5, digest))])
+    assert ("score_change" in rows["pruned"]) is compared
 
 
 def test_epochs_under_fixed_masks_count(tmp_path: Path) -> None:
