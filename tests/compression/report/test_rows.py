@@ -53,7 +53,9 @@ def test_each_row_names_its_machine(study: Path) -> None:
 
 
 @pytest.mark.parametrize(("digest", "compared"), [("a", True), ("b", False), (None, True)])
-def test_scores_of_another_split_of_the_name_are_not_compared(tmp_path: Path, digest: str | None, compared: bool) -> None:
+def test_scores_of_another_split_of_that_name_are_left_alone(
+    tmp_path: Path, digest: str | None, compared: bool
+) -> None:
     """Measurements of before there were digests are, where split and number are equal."""
 
     def scored(score: float, of: str | None) -> tuple[Quality, ...]:
