@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import click
@@ -38,27 +38,29 @@ from compression.benchmark.noop import NoopCaptioner
 from compression.benchmark.repeated_images import RepeatedImages
 
 _IMAGES_PER_SHARD = 8
+_MEAN_BYTES = 4000
+_SEED = 1
 
 
 class _Sleeper(NoopCaptioner):
-    def __init__(self, seconds_per_image: float, skew: float) -> None:
+    """Sleeps as long as the images' colour says, which is that of their shard."""
+
+    def __init__(self, seconds: NDArray[np.float64]) -> None:
         super().__init__(image_size=(8, 8))
-        self._mean_s, self._skew, self._random = seconds_per_image, skew, np.random.default_rng()
+        self._seconds = seconds
 
     def caption(self, images: NDArray[np.uint8], search: SearchSettings | None = None) -> list[Caption]:
-        # The mean is the same whatever the skew.
-        factor = self._random.lognormal(-(self._skew**2) / 2, self._skew)
-        time.sleep(self._mean_s * factor * len(images))
+        shards = images[:, 0, 0].astype(int) @ (1, 1 << 8, 1 << 16)
+        time.sleep(float(self._seconds[shards % len(self._seconds)].sum()) / _IMAGES_PER_SHARD)
         return super().caption(images, search)
 
 
 @dataclass(frozen=True)
 class _Loader:
-    seconds_per_image: float
-    skew: float
+    seconds: NDArray[np.float64]
 
     def __call__(self, threads: int) -> Captioner:  # noqa: ARG002
-        return _Sleeper(self.seconds_per_image, self.skew)
+        return _Sleeper(self.seconds)
 
 
 @contextmanager
@@ -74,15 +76,36 @@ def _nodes(number: int, cpus: int) -> Iterator[Cluster]:
         cluster.shutdown()
 
 
-def _work(folder: Path, shards: int, shard_s: float, skew: float) -> tuple[CaptioningWork, int]:
+def _costs(shards: int, shard_s: float, skew: float) -> NDArray[np.float64]:
+    """Seconds of each shard, (shards,); their mean is the same whatever the skew."""
+    factors = np.random.default_rng(_SEED).lognormal(0, skew, shards)
+    return np.asarray(shard_s * factors / factors.mean(), np.float64)
+
+
+def _sizes(costs: NDArray[np.float64], error: float | None) -> list[int]:
+    """Bytes of each shard's images: in proportion to its costs but for a random factor, or the same for all."""
+    if error is None:
+        return [_MEAN_BYTES] * len(costs)
+    factors = np.random.default_rng(_SEED + 1).lognormal(0, error, len(costs))
+    return [int(size) for size in _MEAN_BYTES * factors * costs / costs.mean()]
+
+
+def _images(folder: Path, sizes: Sequence[int]) -> RepeatedImages:
+    """A shard's images are one, of a colour of its own, as often as a shard has images."""
+    folder.mkdir()
+    for shard, size in enumerate(sizes):
+        file = io.BytesIO()
+        Image.new("RGB", (8, 8), (shard & 255, shard >> 8 & 255, shard >> 16)).save(file, "PNG")
+        (folder / f"{shard:06d}.png").write_bytes(file.getvalue().ljust(size, b"\0"))
+    once = RepeatedImages.of(folder, len(sizes), in_memory=True)
+    refs = tuple(ref for ref in once.refs for _ in range(_IMAGES_PER_SHARD))
+    return replace(once, refs=refs, num_images=len(refs))
+
+
+def _work(folder: Path, costs: NDArray[np.float64], size_error: float | None) -> tuple[CaptioningWork, Sequence[int]]:
     images = folder / "images"
-    images.mkdir()
-    file = io.BytesIO()
-    Image.new("RGB", (8, 8), "grey").save(file, "JPEG")
-    (images / "grey.jpg").write_bytes(file.getvalue())
-    source = CombinedSource((("images", RepeatedImages.of(images, shards * _IMAGES_PER_SHARD, in_memory=True)),))
-    loader = _Loader(shard_s / _IMAGES_PER_SHARD, skew)
-    captioner = CaptionerSpec(_Sleeper(0, 0).model_id, SearchSettings(beam_width=1), loader)
+    source = CombinedSource((("images", _images(images, _sizes(costs, size_error))),))
+    captioner = CaptionerSpec(_Sleeper(costs).model_id, SearchSettings(beam_width=1), _Loader(costs))
     config = CaptioningConfig((str(images),), str(folder / "out"), shard_size=_IMAGES_PER_SHARD)
     with held_output_folder(config.storage()):
         setup = begin_run(config, captioner, source)
@@ -95,13 +118,13 @@ def _work(folder: Path, shards: int, shard_s: float, skew: float) -> tuple[Capti
         identity=setup.record.identity,
         batch_size=_IMAGES_PER_SHARD,
         threads=1,
-    ), setup.record.plan.num_shards
+    ), setup.task(None).shard_ids
 
 
-def _run(work: CaptioningWork, shards: int, actors: int) -> tuple[list[ShardSummary], float]:
+def _run(work: CaptioningWork, shards: Sequence[int], actors: int) -> tuple[list[ShardSummary], float]:
     """Summaries, and this process's processor time from the first one on."""
     begun_s, summaries = 0.0, list[ShardSummary]()
-    for summary in caption_shards(range(shards), work, actors, {}):
+    for summary in caption_shards(shards, work, actors, {}):
         if not summaries:
             begun_s = time.process_time()
         summaries.append(summary)
@@ -131,14 +154,27 @@ def _tell(summaries: Sequence[ShardSummary], driver_s: float) -> None:
 @click.option("--shard-s", default=2.0, help="Seconds a shard on average.")
 @click.option("--shards-per-actor", default=20)
 @click.option("--skew", default=0.0, help="Of the shards' costs: sigma of a log-normal distribution.")
+@click.option(
+    "--size-error",
+    type=float,
+    help="Let the images' bytes be in proportion to their costs, but for a log-normal factor of this sigma. Without it "
+    "all are of one size.",
+)
 @click.option("--late-nodes", default=0, help="Nodes that join later.")
 @click.option("--late-after-s", default=20.0)
 def main(
-    actors: int, nodes: int, shard_s: float, shards_per_actor: int, skew: float, late_nodes: int, late_after_s: float
+    actors: int,
+    nodes: int,
+    shard_s: float,
+    shards_per_actor: int,
+    skew: float,
+    size_error: float | None,
+    late_nodes: int,
+    late_after_s: float,
 ) -> None:
     """Run shards on logical nodes."""
     with tempfile.TemporaryDirectory() as folder:
-        work, shards = _work(Path(folder), actors * shards_per_actor, shard_s, skew)
+        work, shards = _work(Path(folder), _costs(actors * shards_per_actor, shard_s, skew), size_error)
         cpus = -(-actors // nodes)
         # The run is in a thread, since only the main one can add nodes.
         with _nodes(nodes - late_nodes, cpus) as cluster, ThreadPoolExecutor(1) as driver:

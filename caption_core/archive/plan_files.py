@@ -105,6 +105,15 @@ class PlanReader:
             reader = self._open(number)
             yield from (reader.get_batch(index) for index in range(reader.num_record_batches))
 
+    def sizes(self) -> Iterator[NDArray[np.int64]]:
+        """Bytes of all images in order, in pieces; below 0 where unknown. Nothing else is read."""
+        options = pa.ipc.IpcReadOptions(included_fields=[REF_SCHEMA.get_field_index("num_bytes")])
+        for number in range(len(self._folder.names())):
+            with self._folder.open_input(_file_name(number)) as file:
+                reader = pa.ipc.open_file(file, options=options)
+                for index in range(reader.num_record_batches):
+                    yield reader.get_batch(index).column("num_bytes").to_numpy()
+
     def ids_at(self, positions: NDArray[np.int64]) -> list[str]:
         """The image ids at ascending positions."""
         ids: list[str] = []

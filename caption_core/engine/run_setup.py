@@ -7,7 +7,9 @@ import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 
+import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from caption_core.archive.outcomes import OutcomeCounts, output_schema, sum_counts
 from caption_core.archive.output_folder import clear_output
@@ -22,6 +24,7 @@ from caption_core.archive.run_record import (
     write_record,
 )
 from caption_core.archive.run_state import OtherRunError, RunIdentity, committed_parts
+from caption_core.archive.shard_order import heavy_first, shard_bytes
 from caption_core.archive.shards import ShardPlan, chosen_shard_size
 from caption_core.archive.sources.combined import CombinedSource
 from caption_core.archive.storage import Storage
@@ -43,7 +46,7 @@ class RunTask:
     """What is to be done now.
 
     Attributes:
-        shard_ids: to work on, in order.
+        shard_ids: to work on, in the order in which they should be begun.
         num_images: in them, to work on.
         kept: rows that stay as they are.
     """
@@ -63,6 +66,7 @@ class RunSetup:
         record: settings and plan.
         search: the settings to search with.
         done: the shards that are finished, and how their images ended.
+        shard_bytes: of each shard's images, as far as is known, (shards,).
         num_renamed: images that got another id, since an earlier image has theirs.
     """
 
@@ -71,6 +75,7 @@ class RunSetup:
     record: RunRecord
     search: SearchSettings
     done: Mapping[int, OutcomeCounts]
+    shard_bytes: NDArray[np.float64]
     num_renamed: int
 
     @property
@@ -91,7 +96,9 @@ class RunSetup:
         done = sum_counts(self.done.values())
         kept = OutcomeCounts(done.ok, {kind: n for kind, n in done.failed_by_kind.items() if kind not in kinds})
         failing = [shard_id for shard_id, counts in self.done.items() if kinds & counts.failed_by_kind.keys()]
-        return RunTask(sorted([*pending, *failing]), num_pending + done.total - kept.total, kept)
+        # What is tried again are single images, whatever their shards weigh.
+        shard_ids = [*heavy_first(pending, self.shard_bytes), *sorted(failing)]
+        return RunTask(shard_ids, num_pending + done.total - kept.total, kept)
 
 
 def begin_run(config: CaptioningConfig, captioner: CaptionerSpec, source: CombinedSource) -> RunSetup:
@@ -135,7 +142,8 @@ def _set_up(
     identity = _identity(captioner, search, config, plan, source.version())
     record = begin_record(identity, plan, folder, config.inputs, read_record(config.storage()))
     done = {} if config.overwrite else _done(config.storage(), record, plan_storage)
-    setup = RunSetup(source, config.storage(), record, search, done, planned.num_renamed)
+    weights = shard_bytes(plan, PlanReader(plan_storage).sizes())
+    setup = RunSetup(source, config.storage(), record, search, done, weights, planned.num_renamed)
     _check_local_pool(config, len(setup.task(config.retry_failed).shard_ids))
     return setup
 

@@ -40,6 +40,15 @@ def planned(images: Sequence[ImageRef], size: int = 3) -> tuple[PlannedRefs, lis
         return result, PlanReader(storage).refs(range(result.num_images))
 
 
+@settings(deadline=None, max_examples=30)
+@given(IMAGES)
+def test_sizes_alone_can_be_read(images: list[ImageRef]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        write_plan(iter(batches(images)), Storage.at(folder))
+        pieces = list(PlanReader(Storage.at(folder)).sizes())
+        assert [size for piece in pieces for size in piece.tolist()] == [image.num_bytes for image in images]
+
+
 def numbered(number: int) -> list[ImageRef]:
     return [ImageRef(f"{index}.png", f"file:///{index}.png", index) for index in range(number)]
 

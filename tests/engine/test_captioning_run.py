@@ -16,6 +16,7 @@ from pyarrow import fs
 
 from caption_core.archive.outcomes import OutcomeCounts
 from caption_core.archive.output_folder import SUCCESS
+from caption_core.archive.parts import part_name
 from caption_core.archive.run_progress import RunProgress, progress_written, read_progress
 from caption_core.archive.run_record import state_folder
 from caption_core.archive.run_status import read_status
@@ -125,6 +126,27 @@ def test_a_compressed_captioner_takes_no_gpus(tmp_path: Path) -> None:
     with refused:
         preview_run(config, captioner, config.open_source())
     assert not (tmp_path / "out").exists()
+
+
+def test_heavy_shards_are_begun_first_and_what_is_tried_again_last(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number, padding in enumerate([0, 0, 0, 0, 9_000, 0, 90_000, 0, 0, 0]):
+        write_file(run.source / f"{number}.jpg", plain() + bytes(padding))
+    write_file(run.source / "0.jpg", b"no image" + bytes(200_000))
+    begun = list[int]()
+    caption_shard = ShardCaptioner.caption_shard
+
+    def noting(captioner: ShardCaptioner, shard_id: int) -> ShardSummary:
+        begun.append(shard_id)
+        return caption_shard(captioner, shard_id)
+
+    monkeypatch.setattr(ShardCaptioner, "caption_shard", noting)
+    run(shard_size=2)
+    assert begun == [0, 3, 2, 1, 4]
+    begun.clear()
+    for shard_id in (1, 2, 3):
+        (Path(run.config.output) / part_name(shard_id)).unlink()
+    run(shard_size=2, retry_failed=frozenset(ErrorKind))
+    assert begun == [3, 2, 1, 0]
 
 
 @pytest.mark.parametrize(("shard_size", "told"), [(2, True), (64, False)])
