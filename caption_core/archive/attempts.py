@@ -64,7 +64,7 @@ class AttemptLog:
 
     def begin(self) -> Attempt:
         """Note that a try begins; returns what is known from those before it."""
-        self._folder.make()
+        self._folder.make_for_files()
         self._save(_next_attempt(self._load()))
         return self._attempt
 
@@ -72,8 +72,11 @@ class AttemptLog:
         """Note which image is touched next; None when there is none left, and the part is written."""
         self._save(replace(self._attempt, suspect=position))
 
-    def finish(self) -> None:
-        """Note that the shard is done."""
+    def take_back(self) -> None:
+        """Forget the tries so far: an exception is no death, and whoever catches it may try again at full speed.
+
+        A shard that is done needs no such word: its part says so, and the run forgets all notes at its end.
+        """
         self._folder.delete(self._name)
 
     def _load(self) -> Attempt:

@@ -97,8 +97,10 @@ def open_store(root: str) -> tuple[fs.FileSystem, str]:
         UsageError: the address can't be used.
     """
     check_address(root)
+    # Small files then are one request to write, and not three.
+    options = "?allow_delayed_open=true" if root.startswith("s3://") else ""
     try:
-        file_system, top = fs.FileSystem.from_uri(f"{root}/")
+        file_system, top = fs.FileSystem.from_uri(f"{root}/{options}")
     except (pa.ArrowException, OSError, RuntimeError, ValueError) as error:
         raise UsageError(f"{root}: can't be used: {cause_of(error)}") from error
     return file_system, top.rstrip("/")
@@ -193,8 +195,13 @@ class Storage:
         return Storage(f"{self.location}/{name}", self.file_system, f"{self.path}/{name}")
 
     def make(self) -> None:
-        """Make the folder, where file systems have folders."""
+        """Make the folder, where file systems have folders; in a store of objects what stands for one."""
         self.file_system.create_dir(self.path, recursive=True)
+
+    def make_for_files(self) -> None:
+        """Make the folder where files need one: objects don't."""
+        if self._can_move():
+            self.make()
 
     def is_there(self) -> bool:
         """Whether the folder is there."""
@@ -277,8 +284,11 @@ class Storage:
 
     def delete(self, name: str) -> None:
         """Delete a file, if it is there."""
-        if self.exists(name):
+        try:
             self.file_system.delete_file(self._full(name))
+        except OSError:
+            if self.exists(name):
+                raise
 
     def remove_temporaries(self) -> int:
         """Delete what killed writers left half-written directly in the folder; returns the number of files."""

@@ -55,8 +55,9 @@ class Lookahead(Generic[Item, Half, Result]):
         self, stages: Stages[Item, Half, Result], *, readers: int, cpus: int, timeout_s: float, room: int
     ) -> None:
         self._stages, self._timeout_s = stages, timeout_s
-        self._new_crew: Callable[[], _Crew] = lambda: _Crew(readers, cpus, _Room(room))
-        self._crew = self._new_crew()
+        self._readers = readers
+        self._new_crew: Callable[[int], _Crew] = lambda readers: _Crew(readers, cpus, _Room(room))
+        self._crew = self._new_crew(self._readers)
         self._pending: deque[_Try[Item, Half, Result]] = deque()
         self._stuck: list[Future[Result]] = []
 
@@ -87,6 +88,13 @@ class Lookahead(Generic[Item, Half, Result]):
             for attempt in self._pending:
                 attempt.leave()
             self._pending.clear()
+
+    def read_with(self, readers: int) -> None:
+        """From now on so many threads read; not to be called while results are waited for."""
+        if readers != self._readers:
+            self._readers = readers
+            self._crew.leave()
+            self._crew = self._new_crew(self._readers)
 
     @contextmanager
     def held_back(self) -> Iterator[None]:
@@ -149,7 +157,7 @@ class Lookahead(Generic[Item, Half, Result]):
         for _, attempt in unfinished:
             self._leave(attempt)  # before the crew goes, to which it could no longer be handed on
         self._crew.leave()
-        self._crew = self._new_crew()
+        self._crew = self._new_crew(self._readers)
         for position, attempt in unfinished:
             if wanted(attempt):
                 self._pending[position] = self._begin(attempt.item)

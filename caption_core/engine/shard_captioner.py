@@ -93,9 +93,9 @@ class ShardCaptioner:
             )
         try:
             counts = self._retry(shard, attempt, log) if committed is not None else self._commit(shard, attempt, log)
-        finally:
-            # An exception is no death: whoever catches it may try again, at full speed.
-            log.finish()
+        except BaseException:
+            log.take_back()
+            raise
         return ShardSummary(
             shard_id,
             counts,
@@ -136,9 +136,10 @@ class ShardCaptioner:
 
     def _committed(self, shard_id: int) -> OutcomeCounts | None:
         """Counts of a part that is there: in a retry, or where its worker was lost just after it was committed."""
-        if not self._work.output.exists(part_name(shard_id)):
+        try:
+            footer = read_footer(self._work.output, part_name(shard_id))
+        except FileNotFoundError:
             return None
-        footer = read_footer(self._work.output, part_name(shard_id))
         return footer.counts if footer.fingerprint == self._work.identity.fingerprint else None
 
     def _read_refs(self, shard_id: int) -> list[ImageRef]:

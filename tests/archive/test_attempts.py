@@ -25,11 +25,11 @@ def test_tries_are_counted_for_each_shard(state: Storage) -> None:
     assert attempt(state, 8).number == 1
 
 
-def test_a_finished_shard_is_forgotten(state: Storage) -> None:
+def test_a_try_that_an_exception_ended_is_forgotten_with_those_before_it(state: Storage) -> None:
     attempt(state)
     log = AttemptLog(state, 7)
     log.begin()
-    log.finish()
+    log.take_back()
     assert attempt(state).number == 1
 
 
