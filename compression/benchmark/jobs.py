@@ -32,6 +32,7 @@ class Point:
         batch_size: images in one call of the captioner.
         beam_width: of the search; None for the captioner's own.
         precision: of a float captioner's activations; None for the captioner's own.
+        cpus_per_actor: that an actor claims and uses.
     """
 
     variant: str
@@ -39,6 +40,7 @@ class Point:
     batch_size: int
     beam_width: int | None
     precision: str | None = None
+    cpus_per_actor: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +77,8 @@ def points_of(config: BenchmarkConfig) -> Iterator[Point]:
     widths = config.beam_widths or (None,)
     for variant in config.variants:
         precisions: tuple[str | None, ...] = config.precisions if _is_float(config, variant) else (None,)
-        for values in product(config.actors, config.batch_sizes, widths, precisions):
-            yield Point(variant, *values)
+        for (actors, cpus), batch, width, precision in product(config.pools(), config.batch_sizes, widths, precisions):
+            yield Point(variant, actors, batch, width, precision, cpus)
 
 
 def _is_float(config: BenchmarkConfig, variant: str) -> bool:
@@ -107,7 +109,7 @@ def run_job(config: BenchmarkConfig, images: RepeatedImages, point: Point) -> Jo
             inputs=(str(config.images),),
             output=str(Path(folder) / "captions"),
             actors=ActorRange(point.actors, point.actors),
-            claim=config.claim,
+            claim=config.claim(point.cpus_per_actor),
             batch_size=point.batch_size,
             shard_size=config.shard_size,
             search=SearchOverrides(beam_width=point.beam_width),

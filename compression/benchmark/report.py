@@ -73,6 +73,7 @@ def _row(one: Measured) -> Row:
         "steady_images_per_s": median(rates),
         "steady_lowest": min(rates),
         "steady_highest": max(rates),
+        "images_per_cpu_s": median(rates) / (one.point.actors * one.point.cpus_per_actor),
         "overall_images_per_s": median(job.overall_images_per_s for job in one.jobs),
         "first_part_s": median(job.first_part_s for job in one.jobs),
         "peak_memory_mb": max(job.peak_memory_bytes for job in one.jobs) / 1e6,
@@ -133,7 +134,6 @@ def _settings(config: BenchmarkConfig, images: RepeatedImages) -> dict[str, obje
         "mean_bytes": round(sum(ref.num_bytes for ref in images.refs) / len(images.refs)),
         "source": config.source,
         "shard_size": config.shard_size,
-        "cpus_per_actor": config.cpus_per_actor,
         "gpus_per_actor": config.gpus_per_actor,
         "decoders_per_actor": config.decoders,
         "cluster": config.cluster.kind.value,
@@ -156,6 +156,7 @@ def _page(config: BenchmarkConfig, images: RepeatedImages, where: _Surroundings,
         listed = "; ".join(map(escape, where.cluster_machines))
         here = "this one, which stages and loops were timed on" if config.stages else "the one of the command"
         machine = f"The cluster's machines: {listed}; {here}: {machine}"
+    cpus = " or ".join(map(str, config.cpus_per_actor))
     gpus = f" and {config.gpus_per_actor:g} GPUs" if config.gpus_per_actor else ""
     decoded = f"; {config.decoders} tasks decode for each" if config.decoders else ""
     parts = [
@@ -163,8 +164,8 @@ def _page(config: BenchmarkConfig, images: RepeatedImages, where: _Surroundings,
         f"{machine}.",
         f"{settings['images']:,} images a job, {settings['different_images']:,} different ones of "
         f"{settings['mean_bytes']:,} bytes on average, from {settings['source']}, in shards of {config.shard_size:,}; "
-        f"{config.cpus_per_actor} CPUs{gpus} an actor, on {settings['cluster']}{decoded}. Medians of {config.repeats} "
-        "repeats in which all took turns; steady rates begin when the first shard is done.",
+        f"{cpus} CPUs{gpus} an actor, on {settings['cluster']}{decoded}. Medians of {config.repeats} repeats in which "
+        "all took turns; steady rates begin when the first shard is done.",
         "![images a second against actors](benchmark.svg)",
         tables_of(rows),
     ]
@@ -188,6 +189,7 @@ def _number(name: str, form: str) -> _Format:
 _POINT: dict[str, _Format] = {
     "captioner": lambda row: str(row["variant"]),
     "actors": _number("actors", ","),
+    "CPUs of each": _number("cpus_per_actor", ","),
     "batch": _number("batch_size", ","),
     "beam": lambda row: "own" if row["beam_width"] is None else str(row["beam_width"]),
     "precision": lambda row: str(row["precision"] or "own"),
@@ -196,6 +198,7 @@ _JOB_COLUMNS: dict[str, _Format] = _POINT | {
     "images/s": _number("steady_images_per_s", ",.1f"),
     "lowest": _number("steady_lowest", ",.1f"),
     "highest": _number("steady_highest", ",.1f"),
+    "images/s a CPU": _number("images_per_cpu_s", ",.1f"),
     "times one actor": _number("actors_speedup", ".2f"),
     "of the bound": _number("job_share_of_bound", ".2f"),
     "of the loops": _number("job_share_of_loops", ".2f"),

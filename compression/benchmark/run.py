@@ -126,6 +126,7 @@ def describe(point: Point) -> str:
     width = "" if point.beam_width is None else f", beam {point.beam_width}"
     precision = "" if point.precision is None else f", {point.precision}"
     pool = f"{point.actors} actor{'s' if point.actors > 1 else ''}"
+    pool += f" of {point.cpus_per_actor} CPUs" if point.cpus_per_actor > 1 else ""
     return f"{point.variant}, {pool}, batch {point.batch_size}{width}{precision}"
 
 
@@ -151,7 +152,7 @@ def _stages(
         known[alike] = stages | {"loop": _loops(config, images, point, 1)}
     if point.actors == 1:
         return {**known[alike], "loop_at_once": known[alike]["loop"]}
-    if config.decoders or point.actors * config.cpus_per_actor > len(os.sched_getaffinity(0)):
+    if config.decoders or point.actors * point.cpus_per_actor > len(os.sched_getaffinity(0)):
         return known[alike]  # the actors have CPUs that loops on this machine haven't
     return {**known[alike], "loop_at_once": _loops(config, images, point, point.actors)}
 
@@ -173,7 +174,7 @@ def _loops(config: BenchmarkConfig, images: RepeatedImages, point: Point, togeth
 def _request(config: BenchmarkConfig, images: RepeatedImages, point: Point) -> dict[str, Any]:
     return {
         "bundle": config.variants[point.variant],
-        "threads": config.cpus_per_actor,
+        "threads": point.cpus_per_actor,
         "files": [Path(unquote(urlsplit(ref.uri).path)) for ref in images.refs],
         "beam_width": point.beam_width,
         "batch": point.batch_size,

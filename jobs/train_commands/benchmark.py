@@ -38,7 +38,14 @@ _SAMPLES = DEFAULT_BUNDLE.parent / "photographs"
     help="Of float captioners; others keep their own.",
 )
 @click.option("--repeats", default=3, show_default=True, help="Rounds, in which all take turns.")
-@click.option("--cpus-per-actor", default=1, show_default=True, help="CPUs that each actor claims and uses.")
+@click.option(
+    "--cpus-per-actor",
+    multiple=True,
+    type=int,
+    default=(1,),
+    show_default=True,
+    help="CPUs that each actor claims and uses; pools that this machine is too small for are left out.",
+)
 @click.option("--gpus-per-actor", default=0.0, show_default=True, help="GPUs, or a share of one; with --no-stages.")
 @click.option("--decoders-per-actor", default=0, show_default=True, help="CPUs of the cluster that decode for each.")
 @click.option("--stages/--no-stages", default=True, show_default=True, help="Time stages and a loop by hand, too.")
@@ -55,7 +62,7 @@ def benchmark(
     beam_widths: tuple[int, ...],
     precisions: tuple[str, ...],
     repeats: int,
-    cpus_per_actor: int,
+    cpus_per_actor: tuple[int, ...],
     gpus_per_actor: float,
     decoders_per_actor: int,
     stages: bool,

@@ -107,6 +107,9 @@ def test_rows_are_medians_and_compare_pools() -> None:
         ({"repeats": 0}, "repeats must be at least 1"),
         ({"num_images": 100}, "too few for 1 actors"),
         ({"actors": (4096,), "num_images": 10**7}, "don't fit"),
+        ({"actors": (1, 4096), "num_images": 10**7}, "4096 actors of 1 CPUs don't fit"),
+        ({"cpus_per_actor": (1, 1000)}, "1 actors of 1000 CPUs don't fit"),
+        ({"cpus_per_actor": (0,)}, "cpus per actor must be different"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(tmp_path: Path, changes: dict[str, object], message: str) -> None:
@@ -125,6 +128,20 @@ def test_float_captioners_are_measured_in_each_precision(tiny_bundle: Path, tmp_
         ("bundled", None),
         ("idle", None),
     ]
+
+
+def test_pools_are_swept_with_the_cpus_of_each_as_far_as_there_is_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(4)))
+    config = replace(config_of(tmp_path), actors=(1, 2), cpus_per_actor=(1, 2, 4))
+    pools = [(point.actors, point.cpus_per_actor) for point in points_of(config)]
+    assert pools == [(1, 1), (1, 2), (1, 4), (2, 1), (2, 2)]
+    assert len(list(points_of(replace(config, cluster=ClusterConfig("10.0.0.1:6379"))))) == 6
+    jobs = [JobTime(100.0 * pool[0] * pool[1] ** 0.5, 50.0, 5.0, 10**8) for pool in pools]
+    rows = rows_of([Measured(point, [job]) for point, job in zip(points_of(config), jobs, strict=True)])
+    assert [row["actors_speedup"] for row in rows] == [1, 1, 1, 2, 2]
+    assert [row["images_per_cpu_s"] for row in rows] == pytest.approx([100, 100 / 2**0.5, 50, 100, 100 / 2**0.5])
 
 
 def test_pools_of_a_joined_cluster_may_exceed_this_machine(tmp_path: Path) -> None:
