@@ -62,7 +62,7 @@ def _tell(shard_size: int, seconds: Sequence[float], requests: Sequence[Request]
 @click.option("--images", type=click.Path(exists=True, file_okay=False, path_type=Path), required=True)
 @click.option("--round-trip-ms", default=50.0, show_default=True)
 @click.option("--shard-sizes", multiple=True, type=int, default=(64, 256), show_default=True)
-@click.option("--shards", default=4, show_default=True)
+@click.option("--shards", type=click.IntRange(2), default=4, show_default=True, help="The first is not timed.")
 def main(images: Path, round_trip_ms: float, shard_sizes: tuple[int, ...], shards: int) -> None:
     """Caption the images of a folder, under new names, from a store far away."""
     files = sorted(path for path in images.iterdir() if path.is_file())

@@ -75,7 +75,8 @@ class AttemptLog:
     def take_back(self) -> None:
         """Forget the tries so far: an exception is no death, and whoever catches it may try again at full speed.
 
-        A shard that is done needs no such word: its part says so, and the run forgets all notes at its end.
+        A shard that is done at full speed needs no such word: its part says so, and the run forgets all notes at its
+        end.
         """
         self._folder.delete(self._name)
 

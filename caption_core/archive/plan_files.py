@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from itertools import zip_longest
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from caption_core.archive.refs import REF_SCHEMA, ROWS_PER_BATCH, batch_to_refs
@@ -37,6 +36,7 @@ class PlannedRefs:
         digest: SHA-256 over them in order.
         num_bytes: of all images whose size is known.
         num_unsized: images whose size is not.
+        sizes: of all images in order, in bytes, int64 (images,); below 0 where unknown.
         num_renamed: images whose id had been given before, and that got another one.
     """
 
@@ -44,6 +44,7 @@ class PlannedRefs:
     digest: str
     num_bytes: int
     num_unsized: int
+    sizes: NDArray[np.int64] = field(repr=False, compare=False)
     num_renamed: int = 0
 
 
@@ -68,9 +69,7 @@ def write_plan(batches: Iterable[pa.RecordBatch], folder: Storage) -> PlannedRef
     for name in repeats.names():
         folder.write(name, repeats.read(name))
     repeats.delete_all()
-    return PlannedRefs(
-        planned.num_images, planned.digest, planned.num_bytes, planned.num_unsized, num_renamed=len(names)
-    )
+    return replace(planned, num_renamed=len(names))
 
 
 class PlanReader:
@@ -104,15 +103,6 @@ class PlanReader:
         for number in range(len(self._folder.names())):
             reader = self._open(number)
             yield from (reader.get_batch(index) for index in range(reader.num_record_batches))
-
-    def sizes(self) -> Iterator[NDArray[np.int64]]:
-        """Bytes of all images in order, in pieces; below 0 where unknown. Nothing else is read."""
-        options = pa.ipc.IpcReadOptions(included_fields=[REF_SCHEMA.get_field_index("num_bytes")])
-        for number in range(len(self._folder.names())):
-            with self._folder.open_input(_file_name(number)) as file:
-                reader = pa.ipc.open_file(file, options=options)
-                for index in range(reader.num_record_batches):
-                    yield reader.get_batch(index).column("num_bytes").to_numpy()
 
     def ids_at(self, positions: NDArray[np.int64]) -> list[str]:
         """The image ids at ascending positions."""
@@ -161,15 +151,16 @@ class _Writer:
         self._folder = folder
         self._digest = hashlib.sha256()
         self._hashes: list[NDArray[np.uint64]] = []
-        self._num_bytes = self._num_unsized = 0
+        self._sizes: list[NDArray[np.int64]] = []
 
     def write(self, batches: Iterator[pa.RecordBatch]) -> PlannedRefs:
         number = 0
         while file_batches := _take(batches):
             self._write_file(number, file_batches)
             number += 1
-        num_images = sum(map(len, self._hashes))
-        return PlannedRefs(num_images, self._digest.hexdigest(), self._num_bytes, self._num_unsized)
+        sizes = np.concatenate([np.zeros(0, np.int64), *self._sizes])
+        known = sizes[sizes >= 0]
+        return PlannedRefs(len(sizes), self._digest.hexdigest(), int(known.sum()), len(sizes) - len(known), sizes=sizes)
 
     def hashes(self) -> NDArray[np.uint64]:
         return np.concatenate(self._hashes)
@@ -189,10 +180,7 @@ class _Writer:
         for name in _DIGESTED:
             _update(self._digest, batch.column(name))
         self._hashes.append(hash_texts(batch.column("image_id")))
-        sizes = batch.column("num_bytes")
-        known = pc.greater_equal(sizes, 0)
-        self._num_bytes += pc.sum(sizes.filter(known)).as_py() or 0
-        self._num_unsized += len(sizes) - pc.sum(known).as_py()
+        self._sizes.append(batch.column("num_bytes").to_numpy().copy())  # or the batch would stay in memory
 
 
 def _take(batches: Iterator[pa.RecordBatch]) -> list[pa.RecordBatch]:

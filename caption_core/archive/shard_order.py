@@ -6,7 +6,7 @@ pixels.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,23 +14,17 @@ from numpy.typing import NDArray
 from caption_core.archive.shards import ShardPlan
 
 
-def shard_bytes(plan: ShardPlan, sizes: Iterable[NDArray[np.int64]]) -> NDArray[np.float64]:
+def shard_bytes(plan: ShardPlan, sizes: NDArray[np.int64]) -> NDArray[np.float64]:
     """Bytes of each shard's images, (shards,); an image of unknown size counts as much as the others do on average.
 
     Args:
         plan: which shard holds which images.
-        sizes: of all images in order, in bytes, in pieces of any lengths; below 0 where unknown.
+        sizes: of all images in order, in bytes, (images,); below 0 where unknown.
     """
-    totals = np.zeros(plan.num_shards)
-    position = 0
-    for piece in sizes:
-        shards = np.arange(position, position + len(piece)) // plan.shard_size
-        first = position // plan.shard_size
-        weights = np.where(piece < 0, _mean_size(plan), piece)
-        added = np.bincount(shards - first, weights)
-        totals[first : first + len(added)] += added
-        position += len(piece)
-    return totals
+    starts = np.arange(plan.num_shards) * plan.shard_size
+    known = np.add.reduceat(np.maximum(sizes, 0), starts) if len(starts) else np.zeros(0)
+    unknown = np.add.reduceat((sizes < 0).astype(np.int64), starts) if len(starts) else np.zeros(0)
+    return known + _mean_size(plan) * unknown
 
 
 def heavy_first(shard_ids: Sequence[int], num_bytes: NDArray[np.float64]) -> list[int]:

@@ -66,7 +66,8 @@ class RunSetup:
         record: settings and plan.
         search: the settings to search with.
         done: the shards that are finished, and how their images ended.
-        shard_bytes: of each shard's images, as far as is known, (shards,).
+        shard_bytes: of each shard's images, as far as is known, (shards,); None where shards are begun in order, since
+            the rate of failures is watched: among the largest files it may be another.
         num_renamed: images that got another id, since an earlier image has theirs.
     """
 
@@ -75,7 +76,7 @@ class RunSetup:
     record: RunRecord
     search: SearchSettings
     done: Mapping[int, OutcomeCounts]
-    shard_bytes: NDArray[np.float64]
+    shard_bytes: NDArray[np.float64] | None
     num_renamed: int
 
     @property
@@ -96,8 +97,9 @@ class RunSetup:
         done = sum_counts(self.done.values())
         kept = OutcomeCounts(done.ok, {kind: n for kind, n in done.failed_by_kind.items() if kind not in kinds})
         failing = [shard_id for shard_id, counts in self.done.items() if kinds & counts.failed_by_kind.keys()]
-        # What is tried again are single images, whatever their shards weigh.
-        shard_ids = [*heavy_first(pending, self.shard_bytes), *sorted(failing)]
+        first = pending if self.shard_bytes is None else heavy_first(pending, self.shard_bytes)
+        # Of these only what failed is tried again: single images, mostly.
+        shard_ids = [*first, *sorted(failing)]
         return RunTask(shard_ids, num_pending + done.total - kept.total, kept)
 
 
@@ -142,7 +144,7 @@ def _set_up(
     identity = _identity(captioner, search, config, plan, source.version())
     record = begin_record(identity, plan, folder, config.inputs, read_record(config.storage()))
     done = {} if config.overwrite else _done(config.storage(), record, plan_storage)
-    weights = shard_bytes(plan, PlanReader(plan_storage).sizes())
+    weights = None if config.max_error_rate is not None else shard_bytes(plan, planned.sizes)
     setup = RunSetup(source, config.storage(), record, search, done, weights, planned.num_renamed)
     _check_local_pool(config, len(setup.task(config.retry_failed).shard_ids))
     return setup

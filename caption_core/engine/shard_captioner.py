@@ -96,6 +96,8 @@ class ShardCaptioner:
         except BaseException:
             log.take_back()
             raise
+        if attempt.is_careful:
+            log.take_back()  # or the image noted last might be blamed for what happens later
         return ShardSummary(
             shard_id,
             counts,
@@ -139,6 +141,10 @@ class ShardCaptioner:
         try:
             footer = read_footer(self._work.output, part_name(shard_id))
         except FileNotFoundError:
+            return None
+        except OSError:  # which some file systems also raise for what isn't there
+            if self._work.output.exists(part_name(shard_id)):
+                raise
             return None
         return footer.counts if footer.fingerprint == self._work.identity.fingerprint else None
 

@@ -16,6 +16,8 @@ from caption_core.errors import UsageError
 NOOP = "noop"
 """In place of a bundle: a captioner that says the same of every image, at once."""
 
+_NEEDED = ("actors", "batch_sizes", "cpus_per_actor")
+
 Source = Literal["files", "memory"]
 
 
@@ -87,9 +89,9 @@ class BenchmarkConfig:
             raise UsageError(f"precisions must be different ones, not {self.precisions}")
         for what in ("actors", "batch_sizes", "beam_widths", "cpus_per_actor"):
             values = getattr(self, what)
-            if any(value < 1 for value in values) or len(set(values)) < len(values):
+            if any(value < 1 for value in values) or len(set(values)) < len(values) or (what in _NEEDED and not values):
                 raise UsageError(f"{what.replace('_', ' ')} must be different numbers from 1, not {values}")
-        if 2 * self.shard_size * max(self.actors, default=1) > self.num_images:
+        if 2 * self.shard_size * max(self.actors) > self.num_images:
             raise UsageError(
                 f"{self.num_images:,} images in shards of {self.shard_size:,} are too few for {max(self.actors)} "
                 "actors: a steady rate needs two shards an actor at least"

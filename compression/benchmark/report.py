@@ -55,13 +55,19 @@ def write_report(
     return [write_bytes(config.output / name, content) for name, content in files.items()]
 
 
-def rows_of(measured: Sequence[Measured]) -> list[Row]:
-    """A row a point: medians of the repeats, and how far they lie apart."""
+def rows_of(measured: Sequence[Measured], decoders: int = 0) -> list[Row]:
+    """A row a point: medians of the repeats, and how far they lie apart.
+
+    Args:
+        measured: the points.
+        decoders: CPUs that decode for each actor, beside its own.
+    """
     rows = [_row(one) for one in measured]
     single = {line_of(row): row["steady_images_per_s"] for row in rows if row["actors"] == 1}
     for row in rows:
         one = single.get(line_of(row))
         row["actors_speedup"] = row["steady_images_per_s"] / one if one else None
+        row["images_per_cpu_s"] = row["steady_images_per_s"] / row["actors"] / (row["cpus_per_actor"] + decoders)
     return rows
 
 
@@ -73,7 +79,6 @@ def _row(one: Measured) -> Row:
         "steady_images_per_s": median(rates),
         "steady_lowest": min(rates),
         "steady_highest": max(rates),
-        "images_per_cpu_s": median(rates) / (one.point.actors * one.point.cpus_per_actor),
         "overall_images_per_s": median(job.overall_images_per_s for job in one.jobs),
         "first_part_s": median(job.first_part_s for job in one.jobs),
         "peak_memory_mb": max(job.peak_memory_bytes for job in one.jobs) / 1e6,

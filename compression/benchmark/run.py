@@ -55,6 +55,8 @@ def run_benchmark(config: BenchmarkConfig, tell: Callable[[str], None] = lambda 
     images = RepeatedImages.of(config.images, config.num_images, in_memory=config.source == "memory")
     _check_captioners(config)
     config.output.mkdir(parents=True, exist_ok=True)
+    if len(config.pools()) < len(config.actors) * len(config.cpus_per_actor):
+        tell("pools that this machine is too small for are left out")
     measured = [Measured(point) for point in points_of(config)]
     machines: list[str] = []
     with interruptible():
@@ -77,7 +79,7 @@ def _report(
     machines: list[str],
     tell: Callable[[str], None],
 ) -> list[Path]:
-    rows = rows_of(measured)
+    rows = rows_of(measured, config.decoders)
     files = write_report(config, images, rows, machines)
     tell(tables_of(rows))
     return files

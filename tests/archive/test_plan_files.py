@@ -42,11 +42,11 @@ def planned(images: Sequence[ImageRef], size: int = 3) -> tuple[PlannedRefs, lis
 
 @settings(deadline=None, max_examples=30)
 @given(IMAGES)
-def test_sizes_alone_can_be_read(images: list[ImageRef]) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        write_plan(iter(batches(images)), Storage.at(folder))
-        pieces = list(PlanReader(Storage.at(folder)).sizes())
-        assert [size for piece in pieces for size in piece.tolist()] == [image.num_bytes for image in images]
+def test_sizes_are_told_and_added_up(images: list[ImageRef]) -> None:
+    result, _ = planned(images)
+    sizes = [image.num_bytes for image in images]
+    assert result.sizes.tolist() == sizes
+    assert (result.num_bytes, result.num_unsized) == (sum(size for size in sizes if size > 0), sizes.count(-1))
 
 
 def numbered(number: int) -> list[ImageRef]:

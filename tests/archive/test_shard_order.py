@@ -21,20 +21,18 @@ def plan_of(sizes: Sequence[int], shard_size: int) -> ShardPlan:
     return ShardPlan(len(sizes), shard_size, "d", sum(known), len(sizes) - len(known))
 
 
-def weights(sizes: Sequence[int], shard_size: int, piece: int) -> list[float]:
-    pieces = [np.array(sizes[start : start + piece], np.int64) for start in range(0, len(sizes), piece)]
-    return list(shard_bytes(plan_of(sizes, shard_size), pieces))
+def weights(sizes: Sequence[int], shard_size: int) -> list[float]:
+    return list(shard_bytes(plan_of(sizes, shard_size), np.array(sizes, np.int64)))
 
 
-@given(st.lists(st.integers(0, 10**9), min_size=1, max_size=60), st.integers(1, 20), st.integers(1, 20))
-def test_a_shard_weighs_what_its_images_do_however_the_sizes_come(sizes: list[int], shard: int, piece: int) -> None:
-    expected = [sum(sizes[start : start + shard]) for start in range(0, len(sizes), shard)]
-    assert weights(sizes, shard, piece) == expected
+@given(st.lists(st.integers(0, 10**9), max_size=60), st.integers(1, 20))
+def test_a_shard_weighs_what_its_images_do(sizes: list[int], shard: int) -> None:
+    assert weights(sizes, shard) == [sum(sizes[start : start + shard]) for start in range(0, len(sizes), shard)]
 
 
 def test_images_of_unknown_size_count_as_the_others_do_on_average() -> None:
-    assert weights([10, -1, -1, -1, 20, 30], 2, 4) == [30, 40, 50]
-    assert weights([-1, -1, -1], 2, 2) == [0, 0]
+    assert weights([10, -1, -1, -1, 20, 30], 2) == [30, 40, 50]
+    assert weights([-1, -1, -1], 2) == [0, 0]
 
 
 @given(st.lists(st.integers(0, 10**12), max_size=40), st.data())

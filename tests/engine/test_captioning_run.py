@@ -14,6 +14,7 @@ import pyarrow as pa
 import pytest
 from pyarrow import fs
 
+from caption_core.archive.attempts import AttemptLog
 from caption_core.archive.outcomes import OutcomeCounts
 from caption_core.archive.output_folder import SUCCESS
 from caption_core.archive.parts import part_name
@@ -147,6 +148,22 @@ def test_heavy_shards_are_begun_first_and_what_is_tried_again_last(run: Run, mon
         (Path(run.config.output) / part_name(shard_id)).unlink()
     run(shard_size=2, retry_failed=frozenset(ErrorKind))
     assert begun == [3, 2, 1, 0]
+    begun.clear()
+    run(shard_size=2, overwrite=True, max_error_rate=0.5)
+    assert begun == [0, 1, 2, 3, 4], "what a run is judged by while it works must not be its largest files alone"
+
+
+def test_tries_of_a_run_that_was_killed_count_for_nothing_and_a_run_leaves_no_notes(run: Run) -> None:
+    write_images(run.source, 9)
+    state = state_folder(run.config.storage())
+    for _ in range(2):
+        AttemptLog(state, 0).begin()
+    for _ in range(2):
+        log = AttemptLog(state, 0)
+        log.begin()
+        log.suspect(3)
+    assert run().counts.failed == 0
+    assert "attempts" not in state.folder_names()
 
 
 @pytest.mark.parametrize(("shard_size", "told"), [(2, True), (64, False)])

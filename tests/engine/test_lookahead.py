@@ -233,6 +233,21 @@ def test_an_item_in_line_behind_one_that_hangs_is_done_all_the_same() -> None:
         jam.release.set()
 
 
+def test_as_many_read_at_once_as_it_is_told_to() -> None:
+    together = threading.Barrier(6)
+
+    def read(item: int) -> int:
+        together.wait(10)
+        return item
+
+    worker = lookahead(lambda item: item, read=read)
+    worker.read_with(6)
+    assert list(worker.map(range(12), 11)) == list(range(12))
+    before = threading.active_count()
+    worker.read_with(6)
+    assert threading.active_count() == before, "the same number needs no other threads"
+
+
 def test_readers_that_wait_for_room_end_when_their_crew_is_left() -> None:
     jam = Jam()
     before = threading.active_count()

@@ -22,7 +22,7 @@ from caption_core.archive.sources.options import WebPolicy
 from caption_core.errors import ImageError
 from caption_core.records import ErrorKind
 
-# A manifest names many hosts, mostly a few again and again; a worker reads with a few threads.
+# A manifest names many hosts, mostly a few again and again; a worker reads with up to 24 threads.
 _HOSTS_KEPT = 64
 _CONNECTIONS_KEPT_PER_HOST = 32
 

@@ -110,6 +110,7 @@ def test_rows_are_medians_and_compare_pools() -> None:
         ({"actors": (1, 4096), "num_images": 10**7}, "4096 actors of 1 CPUs don't fit"),
         ({"cpus_per_actor": (1, 1000)}, "1 actors of 1000 CPUs don't fit"),
         ({"cpus_per_actor": (0,)}, "cpus per actor must be different"),
+        ({"cpus_per_actor": ()}, "cpus per actor must be different"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(tmp_path: Path, changes: dict[str, object], message: str) -> None:
@@ -141,6 +142,7 @@ def test_pools_are_swept_with_the_cpus_of_each_as_far_as_there_is_room(
     jobs = [JobTime(100.0 * pool[0] * pool[1] ** 0.5, 50.0, 5.0, 10**8) for pool in pools]
     rows = rows_of([Measured(point, [job]) for point, job in zip(points_of(config), jobs, strict=True)])
     assert [row["actors_speedup"] for row in rows] == [1, 1, 1, 2, 2]
+    assert rows_of([Measured(Point("a", 2, 32, None), jobs[:1])], decoders=3)[0]["images_per_cpu_s"] == 100 / 8
     assert [row["images_per_cpu_s"] for row in rows] == pytest.approx([100, 100 / 2**0.5, 50, 100, 100 / 2**0.5])
 
 
