@@ -14,31 +14,12 @@ from pathlib import Path
 import click
 import numpy as np
 
-from caption_core.archive.output_folder import held_output_folder
 from caption_core.engine.captioning_config import CaptioningConfig
-from caption_core.engine.run_setup import begin_run
 from caption_core.engine.shard_captioner import ShardCaptioner
-from caption_core.engine.work import CaptioningWork
 from compression.benchmark.noop import noop_captioner
+from tests.begun_run import begun_run
 from tests.far_store import Request, far_store
 from tests.s3_server import s3_server
-
-
-def work_at(address: str, shard_size: int) -> tuple[CaptioningWork, Sequence[int]]:
-    config = CaptioningConfig((f"{address}/in",), f"{address}/out", shard_size=shard_size)
-    source, captioner = config.open_source(), noop_captioner()
-    with held_output_folder(config.storage()):
-        setup = begin_run(config, captioner, source)
-    return CaptioningWork(
-        source=source,
-        output=setup.output,
-        captioner=captioner,
-        search=setup.search,
-        limits=config.limits,
-        identity=setup.record.identity,
-        batch_size=config.batch_size,
-        threads=1,
-    ), setup.task(None).shard_ids
 
 
 def _shards_s(captioner: ShardCaptioner, shard_ids: Sequence[int]) -> list[float]:
@@ -73,7 +54,8 @@ def main(images: Path, round_trip_ms: float, shard_sizes: tuple[int, ...], shard
                 file = files[number % len(files)]
                 bucket.put(f"in/{number:06d}{file.suffix}", file.read_bytes())
             with far_store(bucket) as store:
-                work, shard_ids = work_at(bucket.address, size)
+                config = CaptioningConfig((f"{bucket.address}/in",), f"{bucket.address}/out", shard_size=size)
+                work, shard_ids = begun_run(config, noop_captioner())
                 captioner = ShardCaptioner(work)
                 captioner.caption_shard(shard_ids[0])  # which opens the plan
                 store.requests.clear()

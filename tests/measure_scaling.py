@@ -24,18 +24,17 @@ from numpy.typing import NDArray
 from PIL import Image
 from ray.cluster_utils import Cluster
 
-from caption_core.archive.output_folder import held_output_folder
 from caption_core.archive.sources.combined import CombinedSource
 from caption_core.captioner import Captioner
 from caption_core.engine.actor_pool import caption_shards
 from caption_core.engine.captioner_spec import CaptionerSpec
 from caption_core.engine.captioning_config import CaptioningConfig
-from caption_core.engine.run_setup import begin_run
 from caption_core.engine.work import CaptioningWork, ShardSummary
 from caption_core.records import Caption
 from caption_core.search import SearchSettings
 from compression.benchmark.noop import NoopCaptioner
 from compression.benchmark.repeated_images import RepeatedImages
+from tests.begun_run import begun_run
 
 _IMAGES_PER_SHARD = 8
 _MEAN_BYTES = 4000
@@ -106,19 +105,10 @@ def _work(folder: Path, costs: NDArray[np.float64], size_error: float | None) ->
     images = folder / "images"
     source = CombinedSource((("images", _images(images, _sizes(costs, size_error))),))
     captioner = CaptionerSpec(_Sleeper(costs).model_id, SearchSettings(beam_width=1), _Loader(costs))
-    config = CaptioningConfig((str(images),), str(folder / "out"), shard_size=_IMAGES_PER_SHARD)
-    with held_output_folder(config.storage()):
-        setup = begin_run(config, captioner, source)
-    return CaptioningWork(
-        source=source,
-        output=setup.output,
-        captioner=captioner,
-        search=setup.search,
-        limits=config.limits,
-        identity=setup.record.identity,
-        batch_size=_IMAGES_PER_SHARD,
-        threads=1,
-    ), setup.task(None).shard_ids
+    config = CaptioningConfig(
+        (str(images),), str(folder / "out"), shard_size=_IMAGES_PER_SHARD, batch_size=_IMAGES_PER_SHARD
+    )
+    return begun_run(config, captioner, source)
 
 
 def _run(work: CaptioningWork, shards: Sequence[int], actors: int) -> tuple[list[ShardSummary], float]:

@@ -109,7 +109,7 @@ def _caption(
     log = _native_log(setup)
     with (
         native_stderr_in(log) as stderr,
-        closing(_summaries(config, _work(config, captioner, setup), setup, task, stream or stderr)) as summaries,
+        closing(_summaries(config, work_of(config, captioner, setup), setup, task, stream or stderr)) as summaries,
     ):
         for summary in summaries:
             tally.add(summary)
@@ -129,7 +129,8 @@ def _native_log(setup: RunSetup) -> Path:
     return folder / STATE_FOLDER / "native.log" if folder else Path(os.devnull)
 
 
-def _work(config: CaptioningConfig, captioner: CaptionerSpec, setup: RunSetup) -> CaptioningWork:
+def work_of(config: CaptioningConfig, captioner: CaptionerSpec, setup: RunSetup) -> CaptioningWork:
+    """What each actor of a run is told."""
     return CaptioningWork(
         source=setup.source,
         output=setup.output,

@@ -5,10 +5,12 @@ from __future__ import annotations
 import pyarrow.parquet as pq
 
 from caption_core.archive.parts import part_name
+from caption_core.engine.captioning_config import CaptioningConfig
 from caption_core.engine.shard_captioner import ShardCaptioner
+from compression.benchmark.noop import noop_captioner
+from tests.begun_run import begun_run
 from tests.builders import colour_of, plain
 from tests.far_store import far_store
-from tests.measure_far_store import work_at
 from tests.s3_server import s3_server
 
 ROUND_TRIP_S = 0.5
@@ -20,7 +22,8 @@ def test_a_shard_makes_few_requests_and_its_images_are_read_together() -> None:
         for index in range(2 * NUM_IMAGES):
             server.put(f"in/{index:02d}.png", plain(colour_of(index)))
         with far_store(server) as store:
-            work, (first, second) = work_at(server.address, NUM_IMAGES)
+            config = CaptioningConfig((f"{server.address}/in",), f"{server.address}/out", shard_size=NUM_IMAGES)
+            work, (first, second) = begun_run(config, noop_captioner())
             captioner = ShardCaptioner(work)
             captioner.caption_shard(first)  # which opens the plan
             store.requests.clear()
