@@ -159,8 +159,9 @@ class _Writer:
             self._write_file(number, file_batches)
             number += 1
         sizes = np.concatenate([np.zeros(0, np.int64), *self._sizes])
-        known = sizes[sizes >= 0]
-        return PlannedRefs(len(sizes), self._digest.hexdigest(), int(known.sum()), len(sizes) - len(known), sizes=sizes)
+        known = sizes >= 0
+        num_bytes, num_unsized = int(sizes.sum(where=known)), len(sizes) - int(known.sum())
+        return PlannedRefs(len(sizes), self._digest.hexdigest(), num_bytes, num_unsized, sizes)
 
     def hashes(self) -> NDArray[np.uint64]:
         return np.concatenate(self._hashes)

@@ -22,9 +22,7 @@ def shard_bytes(plan: ShardPlan, sizes: NDArray[np.int64]) -> NDArray[np.float64
         sizes: of all images in order, in bytes, (images,); below 0 where unknown.
     """
     starts = np.arange(plan.num_shards) * plan.shard_size
-    known = np.add.reduceat(np.maximum(sizes, 0), starts) if len(starts) else np.zeros(0)
-    unknown = np.add.reduceat((sizes < 0).astype(np.int64), starts) if len(starts) else np.zeros(0)
-    return known + _mean_size(plan) * unknown
+    return np.asarray(np.add.reduceat(np.where(sizes < 0, _mean_size(plan), sizes), starts), np.float64)
 
 
 def heavy_first(shard_ids: Sequence[int], num_bytes: NDArray[np.float64]) -> list[int]:

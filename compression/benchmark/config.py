@@ -96,7 +96,9 @@ class BenchmarkConfig:
                 f"{self.num_images:,} images in shards of {self.shard_size:,} are too few for {max(self.actors)} "
                 "actors: a steady rate needs two shards an actor at least"
             )
-        if any(self.claim(cpus).gpus for cpus in self.cpus_per_actor) and self.stages:
+        for cpus in self.cpus_per_actor:
+            self.claim(cpus)  # which checks the numbers
+        if self.gpus_per_actor and self.stages:
             raise UsageError("stages and the loop by hand are timed on CPUs: leave them out where actors have GPUs")
         self._check_room()
 

@@ -290,6 +290,7 @@ def test_the_image_that_killed_its_workers_is_left_out(folders: Folders) -> None
     assert {name for name, row in rows.items() if row["error_kind"] == "crashed"} == {condemned}
     assert all(rows[name]["caption"] == expected_caption(colours[name]) for name in colours if name != condemned)
     assert set(captioner.batches) == {1}, "images are captioned one by one while a culprit is looked for"
+    assert AttemptLog(folders.state, 0).begin().number == 1, "the image noted last is blamed for what happens later"
 
 
 def test_a_full_disk_is_an_error_of_the_run_not_of_the_images(
